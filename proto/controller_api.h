@@ -1,0 +1,139 @@
+// SPDX-License-Identifier: Apache-2.0
+// The documents of the controller's API (unix socket and HTTP), read by acmactl and by others.
+// Use to_json<T>() / from_json<T>() of proto/document.h. A field never changes its meaning.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "engine/autoscale/status.h"
+#include "engine/base/units.h"
+#include "engine/policy/policy.h"
+#include "proto/document.h"
+
+namespace acma::proto {
+
+// What the controller does with a VM right now.
+enum class VmState {
+    managed,    // mode auto: its memory follows its policy
+    observed,   // mode observe: decided and explained, nothing changed
+    off,        // mode off
+    unmanaged,  // no policy from anywhere: left alone
+    marked,     // has a policy but is not trusted or not reachable; `marks` says why
+};
+[[nodiscard]] std::string_view to_string(VmState state);
+[[nodiscard]] std::optional<VmState> parse_vm_state(std::string_view text);
+
+// Something that an operator should look at. `what` is a stable word (agent-silent, agent-hostile,
+// claim-mismatch, foreign-balloon, no-balloon, ...), `message` a sentence.
+struct Mark {
+    std::string what;
+    std::string message;
+    bool operator==(const Mark&) const = default;
+};
+
+// One line of `acmactl list` and `top`.
+struct VmSummary {
+    std::string name;
+    std::string uuid;
+    std::optional<uint64_t> id;  // libvirt's, only while it runs
+    VmState state = VmState::unmanaged;
+    std::optional<Policy> policy;
+    std::string policy_source = "none";  // "metadata", "rule NAME", "none"
+
+    Bytes ram;             // maximum memory of the domain
+    Bytes balloon_target;  // what was asked for last: RAM - num_pages; the grant
+    Bytes balloon_actual;  // RAM - actual
+    Bytes host;            // host bytes of the guest: resident + swapped + hugetlb of its RAM
+    Bytes host_swap;       // the swapped part of them
+    Bytes qemu_own;        // the QEMU process beside the guest's RAM
+
+    bool agent_connected = false;
+    std::optional<AgentState> agent_state;  // as last reported
+    std::optional<BasisPoints> psi;         // as last reported; the guest's word
+    std::vector<Mark> marks;
+    std::string last_reason;  // of the last decision about this VM, a sentence
+
+    bool operator==(const VmSummary&) const = default;
+};
+
+// The host as the controller sees it.
+struct HostSummary {
+    Bytes mem_total;
+    Bytes mem_available;
+    Bytes budget;   // what VMs may have together
+    Bytes granted;  // sum of grants and QEMU's own
+    Bytes reserve;
+    BasisPoints psi;  // /proc/pressure/memory "some" of the host
+    bool libvirt_connected = false;
+    bool paused = false;  // `acmactl pause`
+    bool dry_run = false;
+
+    bool operator==(const HostSummary&) const = default;
+};
+
+// `acmactl list`, `acmactl top`.
+struct VmList {
+    std::string controller_version;
+    HostSummary host;
+    std::vector<VmSummary> vms;
+    bool operator==(const VmList&) const = default;
+};
+
+struct VmAgent {
+    bool connected = false;
+    std::string version;                    // of guest-info
+    std::vector<std::string> capabilities;  // of guest-info, for example "policy-1"
+    std::optional<Micros> age;              // of `status`
+    std::optional<AgentStatus> status;      // the last one, every number the guest's claim
+
+    bool operator==(const VmAgent&) const = default;
+};
+
+// `acmactl show DOM`.
+struct VmDetail {
+    VmSummary vm;
+    VmAgent agent;
+    bool operator==(const VmDetail&) const = default;
+};
+
+// One decision, with the numbers that it was made of. Names in `numbers` carry their unit
+// ("psi_bp", "grant_bytes").
+struct ExplainEntry {
+    Micros time{0};        // since 1970-01-01 UTC
+    std::string decision;  // a stable word: grow, shrink, hold, set-policy, mark, ...
+    std::string reason;    // a sentence
+    std::map<std::string, uint64_t> numbers;
+    bool operator==(const ExplainEntry&) const = default;
+};
+
+// `acmactl explain DOM`, oldest first.
+struct Explanation {
+    std::string name;
+    std::string uuid;
+    std::vector<ExplainEntry> entries;
+    bool operator==(const Explanation&) const = default;
+};
+
+// `acmactl set DOM`: what is absent stays as it is. Read with from_json_strict.
+struct PolicyChange {
+    std::optional<Bytes> min_mem;
+    std::optional<Bytes> max_mem;
+    std::optional<BasisPoints> psi;
+    std::optional<uint32_t> shares;
+    std::optional<Mode> mode;
+    bool operator==(const PolicyChange&) const = default;
+};
+
+// The answer to a request that failed. `code` is to_string(ErrorCode).
+struct ApiError {
+    std::string code;
+    std::string message;
+    bool operator==(const ApiError&) const = default;
+};
+
+}  // namespace acma::proto
