@@ -1,0 +1,19 @@
+# SPDX-License-Identifier: Apache-2.0
+# shellcheck shell=bash
+# What a script needs before it can work, from a fresh machine on.
+. "$top/scripts/lib/apt.sh"
+. "$top/scripts/lib/packages.sh"
+. "$top/scripts/lib/kernels.sh"
+
+setup_build() { install_packages "${build_packages[@]}"; }
+
+setup_lint() { install_packages "${lint_packages[@]}"; }
+
+setup_fuzz() { install_packages "${fuzz_packages[@]}"; }
+
+# To run guests: QEMU and a libvirt daemon (which we start by hand and only for ourselves), and the guests' kernels.
+setup_guests() {
+    install_packages "${guest_packages[@]}"
+    install_qemu
+    fetch_kernels
+}
