@@ -1,0 +1,354 @@
+// SPDX-License-Identifier: Apache-2.0
+// One list of fields per struct: {JSON name, member, presence, bounds}. It is encoder, decoder and
+// documentation at once (docs/protocol.md is tested against it). Private to proto.
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <concepts>
+#include <cstddef>
+#include <cstdint>
+#include <limits>
+#include <map>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+#include <json/value.h>
+
+#include "engine/base/result.h"
+#include "engine/base/units.h"
+#include "proto/text.h"
+
+namespace acma::proto {
+
+// What is wrong with which field. Built from the inside out: each level puts its name in front.
+struct Fault {
+    std::string path;    // "policy.psi_bp", "problems[2].what"
+    std::string before;  // "Parameter '"
+    std::string after;   // "' is missing"
+
+    [[nodiscard]] Fault inside(std::string_view name) &&;
+    [[nodiscard]] Error error() const;  // in qemu-ga's words
+};
+using Check = std::optional<Fault>;  // nothing: all is well
+
+[[nodiscard]] Fault missing(std::string_view name);
+[[nodiscard]] Fault unexpected(std::string_view name);
+[[nodiscard]] Fault wrong_type(std::string_view expected);
+[[nodiscard]] Fault wrong_value(std::string_view expected);
+
+// Who wrote what we read. A request is refused for an unknown field or word: doing half of what
+// was asked is worse. A reply or document may come from a newer release: what is unknown in it is
+// ignored, and an unknown word becomes the cautious one of its kind.
+enum class Reading { request, reply };
+
+// Integers: the value. Text: bytes. Lists and maps: elements, and what one element may be.
+struct Bounds {
+    uint64_t least = 0;
+    uint64_t most = std::numeric_limits<uint64_t>::max();
+    uint64_t element_most = std::numeric_limits<uint64_t>::max();
+};
+
+// FieldList<T>::k_fields: the list of T. Specialised in lists.h.
+template <typename T>
+struct FieldList;
+template <typename T>
+concept HasFieldList = requires {
+    FieldList<T>::k_fields;
+};
+
+// Words<E>: text <-> enum E; `k_all` for the documentation, `k_newer` what an unknown word in a
+// reply is read as. Specialised in lists.h.
+template <typename E>
+struct Words;
+
+// Codec<T>: JSON <-> T.
+//   static std::string type();                                   for the documentation
+//   static Json::Value encode(const T&, const Bounds&);
+//   static Check decode(const Json::Value&, const Bounds&, Reading, T&);
+template <typename T>
+struct Codec;
+
+template <typename S>
+struct Field {
+    std::string_view name;
+    bool required;
+    Bounds bounds;
+    std::string (*type)();
+    void (*encode)(const S&, const Field&, Json::Value& object);
+    Check (*decode)(const Json::Value&, const Field&, Reading, S&);
+};
+
+namespace detail {
+template <typename Member>
+struct MemberOf;
+template <typename S, typename T>
+struct MemberOf<T S::*> {
+    using Struct = S;
+};
+template <typename T>
+struct Unwrap {
+    using Type = T;
+    static constexpr bool k_optional = false;
+};
+template <typename T>
+struct Unwrap<std::optional<T>> {
+    using Type = T;
+    static constexpr bool k_optional = true;
+};
+
+// Path {&SetPolicy::policy, &Policy::min_mem} reaches through a nested struct.
+template <auto First, auto... Rest, typename S>
+constexpr auto& reach(S& object) {
+    if constexpr (sizeof...(Rest) == 0) {
+        return object.*First;
+    } else {
+        return reach<Rest...>(object.*First);
+    }
+}
+}  // namespace detail
+
+// A field of a list, for the member that `Path` leads to. std::optional members are left out of
+// the JSON when empty, and may be missing from it.
+template <auto First, auto... Rest>
+constexpr auto field(std::string_view name, Bounds bounds = {}) {
+    using S = typename detail::MemberOf<decltype(First)>::Struct;
+    using Member = std::remove_cvref_t<decltype(detail::reach<First, Rest...>(std::declval<S&>()))>;
+    using T = typename detail::Unwrap<Member>::Type;
+    constexpr bool k_optional = detail::Unwrap<Member>::k_optional;
+    return Field<S>{.name = name,
+                    .required = !k_optional,
+                    .bounds = bounds,
+                    .type = &Codec<T>::type,
+                    .encode =
+                        [](const S& from, const Field<S>& self, Json::Value& object) {
+                            const auto& member = detail::reach<First, Rest...>(from);
+                            const std::string key(self.name);
+                            if constexpr (!k_optional) {
+                                object[key] = Codec<T>::encode(member, self.bounds);
+                            } else if (member) {
+                                object[key] = Codec<T>::encode(*member, self.bounds);
+                            }
+                        },
+                    .decode = [](const Json::Value& value, const Field<S>& self, Reading reading,
+                                 S& to) -> Check {
+                        T decoded{};
+                        Check fault = Codec<T>::decode(value, self.bounds, reading, decoded);
+                        if (!fault) {
+                            detail::reach<First, Rest...>(to) = std::move(decoded);
+                        }
+                        return fault;
+                    }};
+}
+
+// The same, for a member that older peers do not send: it keeps its default then.
+template <auto First, auto... Rest>
+constexpr auto optional_field(std::string_view name, Bounds bounds = {}) {
+    auto made = field<First, Rest...>(name, bounds);
+    made.required = false;
+    return made;
+}
+
+// --- primitive codecs -----------------------------------------------------------------------
+
+[[nodiscard]] Check decode_u64(const Json::Value& value, const Bounds& bounds, uint64_t& to);
+[[nodiscard]] Check decode_i64(const Json::Value& value, int64_t& to);
+[[nodiscard]] Check decode_text(const Json::Value& value, size_t most, std::string& to);
+// The members of an object that no list names.
+[[nodiscard]] Check check_size(const Json::Value& value, uint64_t most);
+
+template <std::unsigned_integral T>
+requires(!std::same_as<T, bool>) struct Codec<T> {
+    static std::string type() { return "integer"; }
+    static Json::Value encode(const T& from, const Bounds&) { return Json::Value::UInt64{from}; }
+    static Check decode(const Json::Value& value, Bounds bounds, Reading, T& to) {
+        bounds.most = std::min<uint64_t>(bounds.most, std::numeric_limits<T>::max());
+        uint64_t wide = 0;
+        Check fault = decode_u64(value, bounds, wide);
+        to = static_cast<T>(wide);
+        return fault;
+    }
+};
+
+// Only ids are signed: qemu-ga's are int64.
+template <>
+struct Codec<int64_t> {
+    static std::string type() { return "signed integer"; }
+    static Json::Value encode(const int64_t& from, const Bounds&) {
+        return Json::Value::Int64{from};
+    }
+    static Check decode(const Json::Value& value, const Bounds&, Reading, int64_t& to) {
+        return decode_i64(value, to);
+    }
+};
+
+template <typename Tag>
+struct Codec<Quantity<Tag>> {
+    static std::string type() { return "integer"; }
+    static Json::Value encode(const Quantity<Tag>& from, const Bounds&) {
+        return Json::Value::UInt64{from.count()};
+    }
+    static Check decode(const Json::Value& value, const Bounds& bounds, Reading,
+                        Quantity<Tag>& to) {
+        uint64_t count = 0;
+        Check fault = decode_u64(value, bounds, count);
+        to = Quantity<Tag>(count);
+        return fault;
+    }
+};
+
+template <>
+struct Codec<Micros> {
+    static std::string type() { return "integer"; }
+    // A time before its origin cannot happen; 0 rather than 584,000 years.
+    static Json::Value encode(const Micros& from, const Bounds&) {
+        return Json::Value::UInt64(std::max<int64_t>(from.count(), 0));
+    }
+    static Check decode(const Json::Value& value, Bounds bounds, Reading, Micros& to) {
+        bounds.most = std::min<uint64_t>(bounds.most, std::numeric_limits<int64_t>::max());
+        uint64_t count = 0;
+        Check fault = decode_u64(value, bounds, count);
+        to = Micros(static_cast<int64_t>(count));
+        return fault;
+    }
+};
+
+template <>
+struct Codec<bool> {
+    static std::string type() { return "boolean"; }
+    static Json::Value encode(const bool& from, const Bounds&) { return from; }
+    static Check decode(const Json::Value& value, const Bounds&, Reading, bool& to);
+};
+
+template <>
+struct Codec<std::string> {
+    static std::string type() { return "string"; }
+    static Json::Value encode(const std::string& from, const Bounds& bounds) {
+        return clean_text(from, bounds.most);
+    }
+    static Check decode(const Json::Value& value, const Bounds& bounds, Reading, std::string& to) {
+        return decode_text(value, bounds.most, to);
+    }
+};
+
+template <typename E>
+requires std::is_enum_v<E>
+struct Codec<E> {
+    static std::string type() {
+        std::string names;
+        for (const E word : Words<E>::k_all) {
+            names += (names.empty() ? "" : ", ") + std::string(to_string(word));
+        }
+        return "one of " + names;
+    }
+    static Json::Value encode(const E& from, const Bounds&) { return std::string(to_string(from)); }
+    static Check decode(const Json::Value& value, const Bounds&, Reading reading, E& to) {
+        constexpr size_t k_longest_word = 64;
+        std::string text;
+        if (Check fault = decode_text(value, k_longest_word, text)) {
+            return fault;
+        }
+        for (const E word : Words<E>::k_all) {
+            if (text == to_string(word)) {
+                to = word;
+                return std::nullopt;
+            }
+        }
+        if (reading == Reading::request) {
+            return wrong_value(type());
+        }
+        to = Words<E>::k_newer;
+        return std::nullopt;
+    }
+};
+
+template <typename T>
+struct Codec<std::vector<T>> {
+    static std::string type() { return "array of " + Codec<T>::type(); }
+    static Bounds of_element(const Bounds& bounds) { return {.most = bounds.element_most}; }
+    static Json::Value encode(const std::vector<T>& from, const Bounds& bounds) {
+        Json::Value array(Json::arrayValue);
+        for (const T& element : std::span(from).first(std::min<size_t>(from.size(), bounds.most))) {
+            array.append(Codec<T>::encode(element, of_element(bounds)));
+        }
+        return array;
+    }
+    static Check decode(const Json::Value& value, const Bounds& bounds, Reading reading,
+                        std::vector<T>& to) {
+        if (!value.isArray()) {
+            return wrong_type("array");
+        }
+        if (Check fault = check_size(value, bounds.most)) {
+            return fault;
+        }
+        to.reserve(value.size());
+        for (Json::ArrayIndex i = 0; i < value.size(); ++i) {
+            T element{};
+            if (Check fault = Codec<T>::decode(value[i], of_element(bounds), reading, element)) {
+                return std::move(*fault).inside("[" + std::to_string(i) + "]");
+            }
+            to.push_back(std::move(element));
+        }
+        return std::nullopt;
+    }
+};
+
+// Names of numbers are chosen by the writer, so they are bounded like values.
+template <>
+struct Codec<std::map<std::string, uint64_t>> {
+    using Map = std::map<std::string, uint64_t>;
+    static std::string type() { return "object of integers"; }
+    static Json::Value encode(const Map& from, const Bounds& bounds);
+    static Check decode(const Json::Value& value, const Bounds& bounds, Reading, Map& to);
+};
+
+// --- structs --------------------------------------------------------------------------------
+
+template <HasFieldList T>
+[[nodiscard]] Json::Value encode_fields(const T& from) {
+    Json::Value object(Json::objectValue);
+    for (const auto& each : FieldList<T>::k_fields) {
+        each.encode(from, each, object);
+    }
+    return object;
+}
+
+[[nodiscard]] Check check_names(const Json::Value& object, std::span<const std::string_view> known);
+
+template <HasFieldList T>
+[[nodiscard]] Check decode_fields(const Json::Value& object, Reading reading, T& to) {
+    if (!object.isObject()) {
+        return wrong_type("object");
+    }
+    std::vector<std::string_view> names;
+    for (const auto& each : FieldList<T>::k_fields) {
+        names.push_back(each.name);
+        const Json::Value* value =
+            object.find(each.name.data(), each.name.data() + each.name.size());
+        if (value == nullptr && each.required) {
+            return missing(each.name);
+        }
+        if (value != nullptr) {
+            if (Check fault = each.decode(*value, each, reading, to)) {
+                return std::move(*fault).inside(each.name);
+            }
+        }
+    }
+    return reading == Reading::request ? check_names(object, names) : std::nullopt;
+}
+
+template <HasFieldList T>
+struct Codec<T> {
+    static std::string type() { return "object"; }
+    static Json::Value encode(const T& from, const Bounds&) { return encode_fields(from); }
+    static Check decode(const Json::Value& value, const Bounds&, Reading reading, T& to) {
+        return decode_fields(value, reading, to);
+    }
+};
+
+}  // namespace acma::proto

@@ -1,0 +1,310 @@
+// SPDX-License-Identifier: Apache-2.0
+// The field list of every struct that travels as JSON. Private to proto.
+//
+// Rules: a field never changes its meaning, type or unit. A field added to a reply or a document is
+// an optional_field, since older peers do not send it. A field added to a request needs a new
+// capability, since older agents refuse it.
+#pragma once
+
+#include <array>
+
+#include "engine/autoscale/status.h"
+#include "engine/policy/policy.h"
+#include "proto/controller_api.h"
+#include "proto/fields.h"
+#include "proto/messages.h"
+
+namespace acma::proto {
+
+// Bounds of text and lists; whoever writes cuts, whoever reads refuses.
+constexpr uint64_t k_max_word = 64;       // stable words, versions, names of commands and numbers
+constexpr uint64_t k_max_name = 256;      // a domain's name: libvirt's must fit a file name (255)
+constexpr uint64_t k_max_sentence = 512;  // reasons and messages: a few lines of a terminal
+constexpr uint64_t k_max_problems = 16;   // more than the kinds of problems an agent knows
+constexpr uint64_t k_max_capabilities = 32;
+constexpr uint64_t k_max_commands = 256;  // qemu-ga 10.0 has 44
+constexpr uint64_t k_max_numbers = 32;    // of one decision
+constexpr uint64_t k_max_entries = 4096;  // explain keeps fewer a VM
+constexpr uint64_t k_max_vms = 16'384;    // more than any host runs
+
+constexpr Bounds bytes_to(uint64_t most) {
+    return {.most = most};
+}
+constexpr Bounds list_of(uint64_t count, uint64_t element = k_max_word) {
+    return {.most = count, .element_most = element};
+}
+
+template <>
+struct Words<Mode> {
+    static constexpr std::array k_all{Mode::automatic, Mode::observe, Mode::off};
+    static constexpr Mode k_newer = Mode::observe;
+};
+template <>
+struct Words<AgentState> {
+    static constexpr std::array k_all{
+        AgentState::starting,  AgentState::ramping, AgentState::settled, AgentState::holding,
+        AgentState::observing, AgentState::off,     AgentState::degraded};
+    static constexpr AgentState k_newer = AgentState::degraded;
+};
+template <>
+struct Words<PolicySource> {
+    static constexpr std::array k_all{PolicySource::none, PolicySource::host, PolicySource::config};
+    static constexpr PolicySource k_newer = PolicySource::none;
+};
+template <>
+struct Words<VmState> {
+    static constexpr std::array k_all{VmState::managed, VmState::observed, VmState::off,
+                                      VmState::unmanaged, VmState::marked};
+    static constexpr VmState k_newer = VmState::marked;
+};
+
+// --- the wire -------------------------------------------------------------------------------
+
+constexpr Bounds k_psi_bounds{.least = 1, .most = k_full_bp.count()};
+constexpr Bounds k_shares_bounds{.least = 1, .most = k_max_shares};
+
+// Inside a reply: what is in force, which is all zeros before the first policy.
+template <>
+struct FieldList<Policy> {
+    static constexpr std::array k_fields{
+        field<&Policy::min_mem>("min_mem_bytes"),
+        field<&Policy::max_mem>("max_mem_bytes"),
+        field<&Policy::psi>("psi_bp", k_psi_bounds),
+        field<&Policy::shares>("shares", k_shares_bounds),
+        field<&Policy::mode>("mode"),
+    };
+};
+
+template <>
+struct FieldList<SetPolicy> {
+    static constexpr std::array k_fields{
+        field<&SetPolicy::policy, &Policy::min_mem>("min_mem_bytes",
+                                                    {.least = k_least_min_mem.count()}),
+        field<&SetPolicy::policy, &Policy::max_mem>("max_mem_bytes",
+                                                    {.least = k_least_min_mem.count()}),
+        field<&SetPolicy::policy, &Policy::psi>("psi_bp", k_psi_bounds),
+        optional_field<&SetPolicy::policy, &Policy::shares>("shares", k_shares_bounds),
+        field<&SetPolicy::policy, &Policy::mode>("mode"),
+        field<&SetPolicy::grant>("grant_bytes"),
+        field<&SetPolicy::generation>("generation"),
+    };
+};
+
+template <>
+struct FieldList<PolicyInForce> {
+    static constexpr std::array k_fields{
+        field<&PolicyInForce::generation>("generation"),
+        field<&PolicyInForce::policy>("policy"),
+        field<&PolicyInForce::grant>("grant_bytes"),
+    };
+};
+
+template <>
+struct FieldList<SyncDelimited> {
+    static constexpr std::array k_fields{field<&SyncDelimited::id>("id")};
+};
+template <>
+struct FieldList<Sync> {
+    static constexpr std::array k_fields{field<&Sync::id>("id")};
+};
+template <>
+struct FieldList<Ping> {
+    static constexpr std::array<Field<Ping>, 0> k_fields{};
+};
+template <>
+struct FieldList<Info> {
+    static constexpr std::array<Field<Info>, 0> k_fields{};
+};
+template <>
+struct FieldList<GetStatus> {
+    static constexpr std::array<Field<GetStatus>, 0> k_fields{};
+};
+template <>
+struct FieldList<Empty> {
+    static constexpr std::array<Field<Empty>, 0> k_fields{};
+};
+
+template <>
+struct FieldList<CommandInfo> {
+    static constexpr std::array k_fields{
+        field<&CommandInfo::name>("name", bytes_to(k_max_word)),
+        field<&CommandInfo::enabled>("enabled"),
+        field<&CommandInfo::success_response>("success-response"),
+    };
+};
+template <>
+struct FieldList<AcmaInfo> {
+    static constexpr std::array k_fields{
+        field<&AcmaInfo::protocol>("protocol"),
+        field<&AcmaInfo::capabilities>("capabilities", list_of(k_max_capabilities)),
+    };
+};
+template <>
+struct FieldList<AgentInfo> {
+    static constexpr std::array k_fields{
+        field<&AgentInfo::version>("version", bytes_to(k_max_word)),
+        field<&AgentInfo::supported_commands>("supported_commands", list_of(k_max_commands)),
+        field<&AgentInfo::acma>("acma"),
+    };
+};
+template <>
+struct FieldList<Failure> {
+    static constexpr std::array k_fields{
+        field<&Failure::error_class>("class", bytes_to(k_max_word)),
+        field<&Failure::desc>("desc", bytes_to(k_max_sentence)),
+    };
+};
+
+template <>
+struct FieldList<Problem> {
+    static constexpr std::array k_fields{
+        field<&Problem::what>("what", bytes_to(k_max_word)),
+        field<&Problem::message>("message", bytes_to(k_max_sentence)),
+    };
+};
+
+template <>
+struct FieldList<AgentStatus> {
+    static constexpr std::array k_fields{
+        field<&AgentStatus::agent_version>("agent_version", bytes_to(k_max_word)),
+        field<&AgentStatus::sequence>("sequence"),
+        field<&AgentStatus::uptime>("uptime_us"),
+        field<&AgentStatus::state>("state"),
+        field<&AgentStatus::reason>("reason", bytes_to(k_max_sentence)),
+        field<&AgentStatus::policy>("policy"),
+        field<&AgentStatus::policy_source>("policy_source"),
+        field<&AgentStatus::policy_generation>("policy_generation"),
+        field<&AgentStatus::mem_total>("mem_total_bytes"),
+        field<&AgentStatus::mem_free>("mem_free_bytes"),
+        field<&AgentStatus::mem_available>("mem_available_bytes"),
+        field<&AgentStatus::swap_total>("swap_total_bytes"),
+        field<&AgentStatus::swap_free>("swap_free_bytes"),
+        field<&AgentStatus::swap_in_total>("swap_in_total_bytes"),
+        field<&AgentStatus::swap_out_total>("swap_out_total_bytes"),
+        field<&AgentStatus::refault_total>("refault_total_bytes"),
+        field<&AgentStatus::oom_kills_total>("oom_kills_total"),
+        field<&AgentStatus::psi_some_total>("psi_some_total_us"),
+        field<&AgentStatus::psi>("psi_bp", {.most = k_full_bp.count()}),
+        field<&AgentStatus::quota_per_s>("quota_bytes_per_s"),
+        field<&AgentStatus::reclaimed_total>("reclaimed_total_bytes"),
+        field<&AgentStatus::working_set>("working_set_bytes"),
+        field<&AgentStatus::owned>("owned_bytes"),
+        field<&AgentStatus::problems>("problems", list_of(k_max_problems)),
+    };
+};
+
+// --- the controller's API -------------------------------------------------------------------
+
+template <>
+struct FieldList<Mark> {
+    static constexpr std::array k_fields{
+        field<&Mark::what>("what", bytes_to(k_max_word)),
+        field<&Mark::message>("message", bytes_to(k_max_sentence)),
+    };
+};
+
+template <>
+struct FieldList<VmSummary> {
+    static constexpr std::array k_fields{
+        field<&VmSummary::name>("name", bytes_to(k_max_name)),
+        field<&VmSummary::uuid>("uuid", bytes_to(k_max_word)),
+        field<&VmSummary::id>("id"),
+        field<&VmSummary::state>("state"),
+        field<&VmSummary::policy>("policy"),
+        field<&VmSummary::policy_source>("policy_source", bytes_to(k_max_name)),
+        field<&VmSummary::ram>("ram_bytes"),
+        field<&VmSummary::balloon_target>("balloon_target_bytes"),
+        field<&VmSummary::balloon_actual>("balloon_actual_bytes"),
+        field<&VmSummary::host>("host_bytes"),
+        field<&VmSummary::host_swap>("host_swap_bytes"),
+        field<&VmSummary::qemu_own>("qemu_own_bytes"),
+        field<&VmSummary::agent_connected>("agent_connected"),
+        field<&VmSummary::agent_state>("agent_state"),
+        field<&VmSummary::psi>("psi_bp", {.most = k_full_bp.count()}),
+        field<&VmSummary::marks>("marks", list_of(k_max_problems)),
+        field<&VmSummary::last_reason>("last_reason", bytes_to(k_max_sentence)),
+    };
+};
+
+template <>
+struct FieldList<HostSummary> {
+    static constexpr std::array k_fields{
+        field<&HostSummary::mem_total>("mem_total_bytes"),
+        field<&HostSummary::mem_available>("mem_available_bytes"),
+        field<&HostSummary::budget>("budget_bytes"),
+        field<&HostSummary::granted>("granted_bytes"),
+        field<&HostSummary::reserve>("reserve_bytes"),
+        field<&HostSummary::psi>("psi_bp", {.most = k_full_bp.count()}),
+        field<&HostSummary::libvirt_connected>("libvirt_connected"),
+        field<&HostSummary::paused>("paused"),
+        field<&HostSummary::dry_run>("dry_run"),
+    };
+};
+
+template <>
+struct FieldList<VmList> {
+    static constexpr std::array k_fields{
+        field<&VmList::controller_version>("controller_version", bytes_to(k_max_word)),
+        field<&VmList::host>("host"),
+        field<&VmList::vms>("vms", list_of(k_max_vms)),
+    };
+};
+
+template <>
+struct FieldList<VmAgent> {
+    static constexpr std::array k_fields{
+        field<&VmAgent::connected>("connected"),
+        field<&VmAgent::version>("version", bytes_to(k_max_word)),
+        field<&VmAgent::capabilities>("capabilities", list_of(k_max_capabilities)),
+        field<&VmAgent::age>("age_us"),
+        field<&VmAgent::status>("status"),
+    };
+};
+
+template <>
+struct FieldList<VmDetail> {
+    static constexpr std::array k_fields{
+        field<&VmDetail::vm>("vm"),
+        field<&VmDetail::agent>("agent"),
+    };
+};
+
+template <>
+struct FieldList<ExplainEntry> {
+    static constexpr std::array k_fields{
+        field<&ExplainEntry::time>("time_us"),
+        field<&ExplainEntry::decision>("decision", bytes_to(k_max_word)),
+        field<&ExplainEntry::reason>("reason", bytes_to(k_max_sentence)),
+        field<&ExplainEntry::numbers>("numbers", list_of(k_max_numbers)),
+    };
+};
+
+template <>
+struct FieldList<Explanation> {
+    static constexpr std::array k_fields{
+        field<&Explanation::name>("name", bytes_to(k_max_name)),
+        field<&Explanation::uuid>("uuid", bytes_to(k_max_word)),
+        field<&Explanation::entries>("entries", list_of(k_max_entries)),
+    };
+};
+
+template <>
+struct FieldList<PolicyChange> {
+    static constexpr std::array k_fields{
+        field<&PolicyChange::min_mem>("min_mem_bytes", {.least = k_least_min_mem.count()}),
+        field<&PolicyChange::max_mem>("max_mem_bytes", {.least = k_least_min_mem.count()}),
+        field<&PolicyChange::psi>("psi_bp", k_psi_bounds),
+        field<&PolicyChange::shares>("shares", k_shares_bounds),
+        field<&PolicyChange::mode>("mode"),
+    };
+};
+
+template <>
+struct FieldList<ApiError> {
+    static constexpr std::array k_fields{
+        field<&ApiError::code>("code", bytes_to(k_max_word)),
+        field<&ApiError::message>("message", bytes_to(k_max_sentence)),
+    };
+};
+
+}  // namespace acma::proto

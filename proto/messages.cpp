@@ -1,0 +1,264 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "proto/messages.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "proto/json.h"
+#include "proto/lists.h"
+#include "proto/wire_limits.h"
+
+namespace acma::proto {
+
+template <>
+struct Codec<Synced> {
+    static std::string type() { return Codec<int64_t>::type(); }
+    static Json::Value encode(const Synced& from, const Bounds&) {
+        return Json::Value::Int64{from.id};
+    }
+    static Check decode(const Json::Value& value, const Bounds&, Reading, Synced& to) {
+        return decode_i64(value, to.id);
+    }
+};
+
+namespace {
+constexpr JsonLimits k_request_limits{k_max_request_bytes, k_max_depth, k_max_request_values};
+constexpr JsonLimits k_reply_limits{k_max_reply_bytes, k_max_depth, k_max_reply_values};
+
+// --- id -------------------------------------------------------------------------------------
+
+Json::Value encode_id(const Id& id) {
+    if (const auto* number = std::get_if<int64_t>(&id)) {
+        return Json::Value::Int64{*number};
+    }
+    return std::get<std::string>(id);
+}
+
+void put_id(const Id& id, Json::Value& envelope) {
+    if (!std::holds_alternative<std::monostate>(id)) {
+        envelope["id"] = encode_id(id);
+    }
+}
+
+// An id is echoed byte for byte, so it is checked, never cleaned.
+Check decode_id(const Json::Value& envelope, Id& to) {
+    if (!envelope.isMember("id")) {
+        return std::nullopt;
+    }
+    const Json::Value& value = envelope["id"];
+    int64_t number = 0;
+    if (!decode_i64(value, number)) {
+        to = number;
+        return std::nullopt;
+    }
+    if (value.isString()) {
+        std::string text = value.asString();
+        if (text.size() <= k_max_id_bytes && is_utf8(text)) {
+            to = std::move(text);
+            return std::nullopt;
+        }
+    }
+    return wrong_type("integer or short string").inside("id");
+}
+
+// --- commands -------------------------------------------------------------------------------
+
+// Calls visit.template operator()<Command>() for each kind of command.
+template <typename Visit, size_t... I>
+void for_each_command(Visit&& visit, std::index_sequence<I...>) {
+    (visit.template operator()<std::variant_alternative_t<I, Command>>(), ...);
+}
+template <typename Visit>
+void for_each_command(Visit&& visit) {
+    for_each_command(visit, std::make_index_sequence<std::variant_size_v<Command>>());
+}
+
+Status check_policy(const SetPolicy& wanted) {
+    if (Status policy = validate(wanted.policy); !policy) {
+        return policy;
+    }
+    if (wanted.grant < wanted.policy.min_mem || wanted.grant > wanted.policy.max_mem) {
+        return wrong_value("a value from min_mem_bytes to max_mem_bytes")
+            .inside("grant_bytes")
+            .error();
+    }
+    return {};
+}
+
+// The fields first, then what they must be together.
+template <typename C>
+Result<Command> decode_command(const Json::Value& arguments) {
+    C command;
+    if (Check fault = decode_fields(arguments, Reading::request, command)) {
+        return fault->error();
+    }
+    if constexpr (std::is_same_v<C, SetPolicy>) {
+        if (Status policy = check_policy(command); !policy) {
+            return policy.error();
+        }
+    }
+    return Command{std::move(command)};
+}
+
+Failure generic(std::string message) {
+    return Failure{std::string(k_generic_error), std::move(message)};
+}
+
+std::variant<Command, Failure> decode_command(const std::string& name,
+                                              const Json::Value& arguments) {
+    std::variant<Command, Failure> decoded =
+        Failure{std::string(k_command_not_found),
+                "The command " + clean_text(name, k_max_word) + " has not been found"};
+    for_each_command([&decoded, &name, &arguments]<typename C>() {
+        if (name == C::k_name) {
+            auto command = decode_command<C>(arguments);
+            if (command) {
+                decoded = *std::move(command);
+            } else {
+                decoded = generic(command.error().message);
+            }
+        }
+    });
+    return decoded;
+}
+
+// What is wrong with a request's envelope, in qemu-ga's words; empty if nothing.
+std::string envelope_fault(const Json::Value& envelope) {
+    for (const std::string& name : envelope.getMemberNames()) {
+        if (name != "execute" && name != "arguments" && name != "id") {
+            return "QMP input member '" + clean_text(name, k_max_word) + "' is unexpected";
+        }
+    }
+    if (!envelope.isMember("execute")) {
+        return "QMP input lacks member 'execute'";
+    }
+    if (!envelope["execute"].isString()) {
+        return "QMP input member 'execute' must be a string";
+    }
+    if (envelope.isMember("arguments") && !envelope["arguments"].isObject()) {
+        return "QMP input member 'arguments' must be an object";
+    }
+    return "";
+}
+
+// --- replies --------------------------------------------------------------------------------
+
+Json::Value encode_return(const Return& value) {
+    return std::visit([]<typename T>(const T& typed) { return Codec<T>::encode(typed, Bounds{}); },
+                      value);
+}
+
+template <typename T>
+Result<Outcome> decode_return(const Json::Value& value, std::string_view inside) {
+    T decoded;
+    if (Check fault = Codec<T>::decode(value, Bounds{}, Reading::reply, decoded)) {
+        return std::move(*fault).inside(inside).error();
+    }
+    if constexpr (std::is_same_v<T, Failure>) {
+        return Outcome{std::move(decoded)};
+    } else {
+        return Outcome{Return{std::move(decoded)}};
+    }
+}
+
+Result<Outcome> decode_outcome(const Json::Value& envelope, const Command& command) {
+    const bool failed = envelope.isMember("error");
+    if (failed == envelope.isMember("return")) {
+        return Error{ErrorCode::invalid, "a reply has either 'return' or 'error'"};
+    }
+    if (failed) {
+        return decode_return<Failure>(envelope["error"], "error");
+    }
+    return std::visit(
+        [&envelope]<typename C>(const C&) {
+            return decode_return<typename C::Returns>(envelope["return"], "return");
+        },
+        command);
+}
+}  // namespace
+
+bool supports(const AgentInfo& info, std::string_view capability) {
+    return info.acma && std::find(info.acma->capabilities.begin(), info.acma->capabilities.end(),
+                                  capability) != info.acma->capabilities.end();
+}
+
+AgentInfo own_info(std::string_view version) {
+    AgentInfo info{.version = std::string(version),
+                   .acma = AcmaInfo{.protocol = k_protocol_version,
+                                    .capabilities = {std::string(k_capability_policy),
+                                                     std::string(k_capability_status)}}};
+    for_each_command([&info]<typename C>() {
+        info.supported_commands.push_back({.name = std::string(C::k_name)});
+    });
+    return info;
+}
+
+std::string_view name_of(const Command& command) {
+    return std::visit([]<typename C>(const C&) { return C::k_name; }, command);
+}
+
+std::string encode(const Request& request) {
+    Json::Value envelope(Json::objectValue);
+    envelope["execute"] = std::string(name_of(request.command));
+    Json::Value arguments = std::visit(
+        []<typename C>(const C& command) { return encode_fields(command); }, request.command);
+    if (!arguments.empty()) {
+        envelope["arguments"] = std::move(arguments);
+    }
+    put_id(request.id, envelope);
+    return write_json(envelope, Layout::line);
+}
+
+std::string encode(const Reply& reply) {
+    Json::Value envelope(Json::objectValue);
+    if (const auto* failure = std::get_if<Failure>(&reply.outcome)) {
+        envelope["error"] = encode_fields(*failure);
+    } else {
+        envelope["return"] = encode_return(std::get<Return>(reply.outcome));
+    }
+    put_id(reply.id, envelope);
+    return write_json(envelope, Layout::line);
+}
+
+std::variant<Request, Reply> decode_request(std::string_view line) {
+    const auto envelope = parse_json(line, k_request_limits);
+    if (!envelope) {
+        return Reply{generic(envelope.error().message), {}};
+    }
+    Id id;
+    if (const Check fault = decode_id(*envelope, id)) {
+        return Reply{generic(fault->error().message), {}};
+    }
+    if (std::string fault = envelope_fault(*envelope); !fault.empty()) {
+        return Reply{generic(std::move(fault)), std::move(id)};
+    }
+    const Json::Value arguments = envelope->get("arguments", Json::Value(Json::objectValue));
+    auto decoded = decode_command((*envelope)["execute"].asString(), arguments);
+    if (auto* failure = std::get_if<Failure>(&decoded)) {
+        return Reply{std::move(*failure), std::move(id)};
+    }
+    return Request{std::get<Command>(std::move(decoded)), std::move(id)};
+}
+
+Result<std::optional<Outcome>> decode_reply(std::string_view line, const Request& request) {
+    const auto envelope = parse_json(line, k_reply_limits);
+    if (!envelope) {
+        return envelope.error();
+    }
+    Id id;
+    if (const Check fault = decode_id(*envelope, id)) {
+        return fault->error();
+    }
+    const bool anonymous_failure =
+        std::holds_alternative<std::monostate>(id) && envelope->isMember("error");
+    if (id != request.id && !anonymous_failure) {
+        return std::optional<Outcome>{};
+    }
+    auto outcome = decode_outcome(*envelope, request.command);
+    if (!outcome) {
+        return outcome.error().in(name_of(request.command));
+    }
+    return std::optional<Outcome>{*std::move(outcome)};
+}
+
+}  // namespace acma::proto
