@@ -1,0 +1,215 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "engine/autoscale/autoscale.h"
+
+#include <algorithm>
+
+#include "engine/feedback/feedback.h"
+
+namespace acma::autoscale {
+
+namespace {
+
+// What happened between two samples.
+struct Delta {
+    Micros span{0};
+    Micros stalled{0};
+    Bytes came_back;  // swap-ins and file refaults
+    Bytes paged_out;  // really: written to swap or freed, whichever is more
+    Bytes tried;
+};
+
+const State::Seen& newest(const State& state) {
+    return state.history.at((state.seen - 1) % State::k_history);
+}
+
+// The youngest sample that is at least `window` old, or the oldest that is kept.
+const State::Seen& back(const State& state, Micros window) {
+    const Time limit = newest(state).at - window;
+    const uint64_t kept = std::min<uint64_t>(state.seen, State::k_history);
+    for (uint64_t i = 1; i <= kept; ++i) {
+        const auto& entry = state.history.at((state.seen - i) % State::k_history);
+        if (entry.at <= limit || i == kept) {
+            return entry;
+        }
+    }
+    return newest(state);
+}
+
+Delta between(const State::Seen& from, const State::Seen& to) {
+    const auto grown = [](Bytes a, Bytes b) { return b - a; };  // saturates at 0
+    Delta delta;
+    delta.span = std::max(Micros(0), to.at - from.at);
+    delta.stalled = std::max(Micros(0), to.sample.psi_some_total - from.sample.psi_some_total);
+    delta.came_back = grown(from.sample.swap_in_total, to.sample.swap_in_total) +
+                      grown(from.sample.refault_file_total, to.sample.refault_file_total);
+    delta.paged_out = std::max(grown(from.sample.swap_out_total, to.sample.swap_out_total),
+                               grown(from.sample.applied_total, to.sample.applied_total));
+    delta.tried = grown(from.sample.tried_total, to.sample.tried_total);
+    return delta;
+}
+
+Bytes per_second(Bytes amount, Micros span) {
+    return span.count() <= 0 ? Bytes(0)
+                             : Bytes(detail::mul_div_saturating(
+                                   amount.count(), 1'000'000, static_cast<uint64_t>(span.count())));
+}
+
+uint64_t as_us(Micros duration) {
+    return duration.count() < 0 ? 0 : static_cast<uint64_t>(duration.count());
+}
+
+Micros accepted_stall(BasisPoints target, Micros span) {
+    return Micros(static_cast<int64_t>(
+        detail::mul_div_saturating(as_us(span), target.count(), k_full_bp.count())));
+}
+
+struct Verdict {
+    feedback::Score score;
+    Micros stalled{0};
+    Micros priced{0};  // estimated stall of what came back unseen by PSI
+    Micros span{0};
+};
+
+Verdict judge(const Policy& policy, const State& state) {
+    const Delta delta = between(back(state, k_psi_window), newest(state));
+    Verdict verdict;
+    verdict.span = delta.span;
+    verdict.stalled = delta.stalled;
+    verdict.priced =
+        Micros(static_cast<int64_t>(std::min<uint64_t>(delta.came_back.count() / 4096, 1U << 30))) *
+        k_refault_price.count();
+    if (delta.span.count() > 0) {
+        const uint64_t accepted = as_us(accepted_stall(policy.psi, delta.span));
+        verdict.score =
+            feedback::least_aggressive(feedback::score(as_us(verdict.stalled), accepted),
+                                       feedback::score(as_us(verdict.priced), accepted));
+    } else {
+        verdict.score = feedback::Score{0};
+    }
+    return verdict;
+}
+
+std::string verdict_text(const Policy& policy, const Verdict& verdict) {
+    std::string text = "PSI " +
+                       human(ratio(Bytes(as_us(verdict.stalled)), Bytes(as_us(verdict.span)))) +
+                       " against " + human(policy.psi);
+    if (verdict.priced > verdict.stalled) {
+        text += ", pages that came back priced at " +
+                human(ratio(Bytes(as_us(verdict.priced)), Bytes(as_us(verdict.span))));
+    }
+    return text;
+}
+
+void start_hold(State& state, Time now) {
+    const bool again = state.hold.count() > 0 && now - state.hold_until < k_hold_forgiven_after;
+    state.hold = again ? std::min(state.hold * 2, k_hold_most) : k_hold_first;
+    state.hold_until = now + state.hold;
+    state.holding = true;
+    state.rate_per_s = std::max(k_floor_rate, state.rate_per_s / 4);
+}
+
+void go_quick(State& state, Time now) {
+    state.pace = Pace::quick;
+    state.quick_since = now;
+}
+
+Bytes ceiling(const State& state) {
+    if (state.best_page_out_per_s < k_floor_rate) {
+        return k_unknown_ceiling;
+    }
+    return std::clamp(state.best_page_out_per_s * k_ceiling_over_real, k_start_rate, k_ceiling);
+}
+
+Decision stopped(AgentState state, Micros next_step, std::string reason) {
+    return Decision{.state = state,
+                    .page_out = false,
+                    .pace = Pace::calm,
+                    .rate_per_s = Bytes(0),
+                    .next_step = next_step,
+                    .reason = std::move(reason)};
+}
+
+}  // namespace
+
+Trigger trigger_for(BasisPoints psi_target) {
+    constexpr Micros k_window = Millis(500);
+    const Micros ten_times = accepted_stall(psi_target * 10, k_window);
+    return Trigger{.stall = std::clamp(ten_times, Micros(Millis(5)), k_window), .window = k_window};
+}
+
+BasisPoints psi_share(const State& state, Micros window) {
+    if (state.seen < 2) {
+        return 0_bp;
+    }
+    const Delta delta = between(back(state, window), newest(state));
+    return std::min(k_full_bp, ratio(Bytes(as_us(delta.stalled)), Bytes(as_us(delta.span))));
+}
+
+Decision step(const Policy& policy, const Sample& sample, State& state, Time now) {
+    const bool first = state.seen == 0;
+    const uint64_t oom_kills_before =
+        first ? sample.oom_kills_total : newest(state).sample.oom_kills_total;
+    const State::Seen before = first ? State::Seen{now, sample} : newest(state);
+    state.history.at(state.seen % State::k_history) = State::Seen{now, sample};
+    ++state.seen;
+
+    if (policy.mode == Mode::off) {
+        return stopped(AgentState::off, k_calm_step, "the policy's mode is off");
+    }
+    if (policy.mode == Mode::observe) {
+        return stopped(AgentState::observing, k_calm_step,
+                       "the policy's mode is observe: nothing is paged out");
+    }
+
+    const bool oom_kill = sample.oom_kills_total > oom_kills_before;
+    if (sample.trigger_fired || oom_kill) {
+        start_hold(state, now);
+        return stopped(AgentState::holding, std::min(state.hold, k_calm_step),
+                       std::string(oom_kill ? "an OOM kill" : "the PSI trigger fired") +
+                           ": page-out is off for " + human(state.hold));
+    }
+    if (state.holding) {
+        if (now < state.hold_until) {
+            return stopped(AgentState::holding,
+                           std::min<Micros>(state.hold_until - now, k_calm_step),
+                           "page-out is off for another " + human(state.hold_until - now));
+        }
+        state.holding = false;
+        go_quick(state, now);
+    }
+
+    const Verdict verdict = judge(policy, state);
+    const Delta last = between(before, newest(state));
+    // The best of late: an old one fades, so that a device that became slow is believed in time.
+    state.best_page_out_per_s =
+        std::max(scale(state.best_page_out_per_s, 9'800_bp), per_second(last.paged_out, last.span));
+    if (first || state.rate_per_s == Bytes(0)) {
+        state.rate_per_s = k_start_rate;
+        go_quick(state, now);
+    } else {
+        const bool limiting = per_second(last.tried, last.span) * 2 >= state.rate_per_s;
+        state.rate_per_s = Bytes(feedback::next(
+            state.rate_per_s.count(), verdict.score,
+            {.floor = k_floor_rate.count(), .ceiling = ceiling(state).count()}, limiting));
+    }
+
+    const Delta lately = between(back(state, k_settle_window), newest(state));
+    const Bytes out_per_s = per_second(lately.paged_out, lately.span);
+    if (state.pace == Pace::calm && out_per_s >= k_settled_below * 2) {
+        go_quick(state, now);
+    } else if (state.pace == Pace::quick && now - state.quick_since >= k_quick_least &&
+               out_per_s < k_settled_below) {
+        state.pace = Pace::calm;
+    }
+
+    const bool calm = state.pace == Pace::calm;
+    return Decision{.state = calm ? AgentState::settled : AgentState::ramping,
+                    .page_out = true,
+                    .pace = state.pace,
+                    .rate_per_s = state.rate_per_s,
+                    .next_step = calm ? k_calm_step : k_quick_step,
+                    .reason = verdict_text(policy, verdict) + "; paged out " + human(out_per_s) +
+                              "/s, may try " + human(state.rate_per_s) + "/s"};
+}
+
+}  // namespace acma::autoscale

@@ -1,0 +1,114 @@
+// SPDX-License-Identifier: Apache-2.0
+// The guest's loop: how fast may page-out go, given what its owner accepts? Pure: everything that
+// was seen comes in as a Sample, time comes in as an argument, what to do goes out as a Decision
+// with its reason. The formula is engine/feedback; what is here is what feeds and bounds it.
+//
+// Three goals steer the rate and the least aggressive one wins:
+//   * memory PSI "some" over about two seconds, against the policy's target;
+//   * what came back: PSI misses swap-ins of pages outside the working set (the kernel enters
+//     memstall only for folios with the workingset flag), so they are priced and held against the
+//     same target;
+//   * a PSI trigger, an OOM kill: page-out stops at once and stays off for a hold-off.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <string>
+
+#include "engine/autoscale/status.h"
+#include "engine/base/units.h"
+#include "engine/policy/policy.h"
+
+namespace acma::autoscale {
+
+// What was seen of the guest. Totals are cumulative; a total that runs backwards counts as no
+// change.
+struct Sample {
+    Micros psi_some_total{0};
+    Bytes swap_in_total;
+    Bytes swap_out_total;
+    Bytes refault_file_total;
+    Bytes tried_total;    // DAMON sz_tried of the page-out scheme, since agent start
+    Bytes applied_total;  // DAMON sz_applied, since agent start
+    Bytes mem_total;
+    Bytes mem_available;
+    Bytes swap_free;
+    uint64_t oom_kills_total = 0;
+    bool trigger_fired = false;  // the PSI trigger, since the last step
+    bool operator==(const Sample&) const = default;
+};
+
+// How closely the guest is watched while page-out runs.
+enum class Pace {
+    quick,  // something is cold, or may be: milliseconds between samples
+    calm,   // little left to find: the least cost that still notices a change in seconds
+};
+
+struct Decision {
+    AgentState state = AgentState::starting;
+    bool page_out = false;  // off means that the kdamond is off
+    Pace pace = Pace::quick;
+    Bytes rate_per_s;     // what page-out may try in a second
+    Micros next_step{0};  // when to look again
+    std::string reason;   // a sentence with the numbers that made it
+    bool operator==(const Decision&) const = default;
+};
+
+// Everything that the loop remembers. A default one is the start.
+struct State {
+    static constexpr size_t k_history = 24;  // 12 s at the quick pace
+    struct Seen {
+        Time at{};
+        Sample sample;
+        bool operator==(const Seen&) const = default;
+    };
+    std::array<Seen, k_history> history{};  // ring; `seen` counts all ever put in
+    uint64_t seen = 0;
+    Pace pace = Pace::quick;
+    Bytes rate_per_s;
+    Bytes best_page_out_per_s;  // best real page-out of late; bounds the length of an apply step
+    Time quick_since{};
+    Time hold_until{};
+    Micros hold{0};  // length of the last hold-off
+    bool holding = false;
+    bool operator==(const State&) const = default;
+};
+
+// Rates. The start is what any disk takes without a queue; at 256 MiB/s and the 10 ms windows of
+// plan.h an apply step stays under 50 ms even where page-out really reaches only 60 MiB/s.
+constexpr Bytes k_start_rate = 64_MiB;
+constexpr Bytes k_floor_rate = 4_MiB;
+constexpr Bytes k_unknown_ceiling = 256_MiB;
+constexpr Bytes k_ceiling = 1_GiB;
+constexpr uint64_t k_ceiling_over_real = 4;  // 4 windows of 10 ms: 40 ms a step at the worst
+
+constexpr Micros k_quick_step = Millis(500);
+constexpr Micros k_calm_step = Seconds(2);
+constexpr Micros k_psi_window = Seconds(2);  // one stall must not be the whole verdict
+constexpr Micros k_hold_first = Seconds(3);
+constexpr Micros k_hold_most = Seconds(60);
+constexpr Micros k_hold_forgiven_after = Seconds(60);
+// Long enough for the passes that page-out to a disk needs: clear, write, free (docs/design.md).
+constexpr Micros k_quick_least = Seconds(8);
+constexpr Bytes k_settled_below = 1_MiB;  // paged out a second, over k_settle_window
+constexpr Micros k_settle_window = Seconds(5);
+// The price of a 4 KiB page that came back without showing in PSI: what a read from a local SSD
+// takes with half of the pages hitting readahead. Guests with faster swap are treated too gently.
+constexpr Micros k_refault_price{25};
+
+// One step of the loop. `state` is updated in place; equal inputs give equal outputs.
+[[nodiscard]] Decision step(const Policy& policy, const Sample& sample, State& state, Time now);
+
+// Share of the last `window` (at most what history holds) that some task stalled on memory.
+[[nodiscard]] BasisPoints psi_share(const State& state, Micros window);
+
+// The PSI trigger that stops page-out at once: ten times the accepted share, at least 5 ms, within
+// half a second (the shortest window that the kernel takes).
+struct Trigger {
+    Micros stall{0};
+    Micros window{0};
+    bool operator==(const Trigger&) const = default;
+};
+[[nodiscard]] Trigger trigger_for(BasisPoints psi_target);
+
+}  // namespace acma::autoscale

@@ -1,0 +1,168 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "platform/damon_sysfs.h"
+
+#include <charconv>
+#include <filesystem>
+#include <system_error>
+
+#include <time.h>
+
+#include "platform/clock.h"
+#include "platform/file.h"
+
+namespace acma::platform {
+
+namespace {
+
+std::string kdamond_file(size_t kdamond, std::string_view name) {
+    return "kdamonds/" + std::to_string(kdamond) + "/" + std::string(name);
+}
+
+void pause_briefly() {
+    constexpr timespec k_pause{.tv_sec = 0, .tv_nsec = 1'000'000};
+    (void)::nanosleep(&k_pause, nullptr);
+}
+
+// Tries until it is not busy any more or the patience is over.
+template <typename Try>
+auto patiently(Micros patience, Try attempt) {
+    const Time deadline = now() + patience;
+    for (;;) {
+        auto result = attempt();
+        if (result.ok() || result.error().code != ErrorCode::busy || now() >= deadline) {
+            return result;
+        }
+        pause_briefly();
+    }
+}
+
+Result<uint64_t> parse_number(const std::string& text, const std::string& path) {
+    uint64_t number = 0;
+    if (std::from_chars(text.data(), text.data() + text.size(), number).ec != std::errc{}) {
+        return Error{ErrorCode::invalid, path + " does not hold a number"};
+    }
+    return number;
+}
+
+}  // namespace
+
+std::string DamonSysfs::path(std::string_view relative) const {
+    return dir_ + "/" + std::string(relative);
+}
+
+bool DamonSysfs::present() const {
+    std::error_code err;
+    return std::filesystem::is_directory(dir_, err);
+}
+
+Result<damon::Tree> DamonSysfs::read_tree() const {
+    damon::Tree tree;
+    std::error_code err;
+    std::filesystem::recursive_directory_iterator it(dir_, err);
+    if (err) {
+        return error_from_errno(err.value(), "open " + dir_);
+    }
+    for (; it != std::filesystem::recursive_directory_iterator(); it.increment(err)) {
+        if (err) {
+            return error_from_errno(err.value(), "list " + dir_);
+        }
+        if (!it->is_regular_file(err)) {
+            continue;
+        }
+        const std::string file = it->path().string();
+        auto text = read_file(file);
+        if (text) {
+            tree.emplace(file.substr(dir_.size() + 1), std::move(*text));
+        } else if (text.error().code != ErrorCode::busy) {
+            return text.error();
+        }
+    }
+    return tree;
+}
+
+Status DamonSysfs::write(const damon::Write& write, Micros patience) const {
+    return patiently(patience, [&] { return write_file(path(write.path), write.value); });
+}
+
+Status DamonSysfs::apply(const damon::Plan& plan, Micros patience) const {
+    for (const auto& item : plan) {
+        if (Status status = write(item, patience); !status) {
+            return status;
+        }
+    }
+    return {};
+}
+
+Status DamonSysfs::command(size_t kdamond, damon::StateCommand command, Micros patience) const {
+    return write(damon::state_write(kdamond, command), patience);
+}
+
+Result<damon::State> DamonSysfs::state(size_t kdamond) const {
+    const std::string file = path(kdamond_file(kdamond, "state"));
+    auto text = patiently(k_damon_patience, [&] { return read_file(file); });
+    if (!text) {
+        return text.error();
+    }
+    return text->starts_with("on") ? damon::State::on : damon::State::off;
+}
+
+Result<int> DamonSysfs::pid(size_t kdamond) const {
+    const std::string file = path(kdamond_file(kdamond, "pid"));
+    auto text = patiently(k_damon_patience, [&] { return read_file(file); });
+    if (!text) {
+        return text.error();
+    }
+    if (text->starts_with("-")) {
+        return -1;
+    }
+    const auto number = parse_number(*text, file);
+    return number ? Result<int>(static_cast<int>(*number)) : Result<int>(number.error());
+}
+
+Result<DamonSysfs::Sizes> DamonSysfs::scheme_sizes(size_t kdamond, size_t scheme) const {
+    const std::string stats =
+        kdamond_file(kdamond, "contexts/0/schemes/" + std::to_string(scheme) + "/stats/");
+    Sizes sizes;
+    for (auto [name, out] :
+         {std::pair{"sz_tried", &sizes.tried}, std::pair{"sz_applied", &sizes.applied}}) {
+        const std::string file = path(stats + name);
+        const auto text = read_file(file);
+        if (!text) {
+            return text.error();
+        }
+        const auto number = parse_number(*text, file);
+        if (!number) {
+            return number.error();
+        }
+        *out = Bytes(*number);
+    }
+    return sizes;
+}
+
+Result<damon::Features> DamonSysfs::detect_features() const {
+    const damon::Staging staging = damon::staging();
+    if (Status status = apply(staging.build); !status) {
+        return status.error().in("detecting DAMON's features");
+    }
+    std::error_code err;
+    for (const auto& item : staging.build_if_present) {
+        if (std::filesystem::exists(path(item.path), err)) {
+            if (Status status = write(item, k_damon_patience); !status) {
+                return status.error().in("detecting DAMON's features");
+            }
+        }
+    }
+    const auto staged = read_tree();
+    std::vector<damon::Feature> accepted;
+    for (const auto& probe : staging.probes) {
+        if (write(probe.write, k_damon_patience).ok()) {
+            accepted.push_back(probe.feature);
+        }
+    }
+    if (Status status = apply(staging.clear); !status) {
+        return status.error().in("detecting DAMON's features");
+    }
+    return staged ? damon::detect(*staged, accepted) : Result<damon::Features>(staged.error());
+}
+
+}  // namespace acma::platform

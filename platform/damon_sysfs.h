@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: Apache-2.0
+// /sys/kernel/mm/damon/admin: reads the tree, applies plans, sends state commands. The kernel takes
+// its lock with trylock, so every access may fail with EBUSY for a moment: each is tried again
+// until its patience is over. What the tree means is engine/damon.
+#pragma once
+
+#include <string>
+
+#include "engine/base/result.h"
+#include "engine/base/units.h"
+#include "engine/damon/features.h"
+#include "engine/damon/model.h"
+#include "engine/damon/tree.h"
+
+namespace acma::platform {
+
+// A pending command holds the lock for at most an apply step, or, on 6.12, shortly every 100 ms.
+constexpr Micros k_damon_patience = Seconds(2);
+
+class DamonSysfs {
+  public:
+    explicit DamonSysfs(std::string admin_dir) : dir_(std::move(admin_dir)) {}
+
+    [[nodiscard]] bool present() const;
+
+    // Every file below the directory; state and pid are left out while they are busy.
+    [[nodiscard]] Result<damon::Tree> read_tree() const;
+
+    // In order, stops at the first that fails; the error names the file and the value.
+    [[nodiscard]] Status apply(const damon::Plan& plan, Micros patience = k_damon_patience) const;
+
+    // Blocks until the kernel has handled it: up to an aggregation interval for commit on 6.12.
+    [[nodiscard]] Status command(size_t kdamond, damon::StateCommand command,
+                                 Micros patience = k_damon_patience) const;
+
+    [[nodiscard]] Result<damon::State> state(size_t kdamond) const;
+
+    // The pid of the kernel thread; -1 while it is off.
+    [[nodiscard]] Result<int> pid(size_t kdamond) const;
+
+    // sz_tried and sz_applied as of the last update_schemes_stats.
+    struct Sizes {
+        Bytes tried;
+        Bytes applied;
+    };
+    [[nodiscard]] Result<Sizes> scheme_sizes(size_t kdamond, size_t scheme) const;
+
+    // Stages a dummy tree to see what this kernel has, and clears it again. The tree must be free.
+    [[nodiscard]] Result<damon::Features> detect_features() const;
+
+    [[nodiscard]] std::string path(std::string_view relative) const;
+
+  private:
+    [[nodiscard]] Status write(const damon::Write& write, Micros patience) const;
+
+    std::string dir_;
+};
+
+}  // namespace acma::platform

@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: Apache-2.0
+// Which parts of RAM hold memory that page-out could take at all, found by looking at a bounded
+// number of entries of /proc/kpageflags (Documentation/admin-guide/mm/pagemap.rst).
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "engine/base/result.h"
+#include "engine/base/units.h"
+
+namespace acma::platform {
+
+// One piece of physical memory and whether a page on an LRU list was seen in it.
+struct Piece {
+    Bytes start;
+    Bytes size;
+    bool on_lru = false;
+    bool operator==(const Piece&) const = default;
+};
+
+struct PhysicalRange {
+    Bytes start;
+    Bytes end;
+    bool operator==(const PhysicalRange&) const = default;
+};
+
+// At most so many entries are read, whatever the size of the guest: about 10 million instructions.
+constexpr size_t k_page_map_probes = 4096;
+
+// Cuts `ram` into pieces of 2 MiB (larger on guests above 2 GiB, so that the number of probes stays
+// bounded) and probes each at four places. A piece with few LRU pages may look empty: it is looked
+// at again when the map is next made.
+[[nodiscard]] Result<std::vector<Piece>> probe_page_map(const std::string& kpageflags,
+                                                        const std::vector<PhysicalRange>& ram);
+
+}  // namespace acma::platform
