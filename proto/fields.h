@@ -54,7 +54,8 @@ struct Bounds {
     uint64_t element_most = std::numeric_limits<uint64_t>::max();
 };
 
-// FieldList<T>::k_fields: the list of T. Specialised in lists.h.
+// FieldList<T>: the list of T (k_fields) and its name in the documentation (k_title). Specialised
+// in lists.h.
 template <typename T>
 struct FieldList;
 template <typename T>
@@ -159,7 +160,6 @@ constexpr auto optional_field(std::string_view name, Bounds bounds = {}) {
 [[nodiscard]] Check decode_u64(const Json::Value& value, const Bounds& bounds, uint64_t& to);
 [[nodiscard]] Check decode_i64(const Json::Value& value, int64_t& to);
 [[nodiscard]] Check decode_text(const Json::Value& value, size_t most, std::string& to);
-// The members of an object that no list names.
 [[nodiscard]] Check check_size(const Json::Value& value, uint64_t most);
 
 template <std::unsigned_integral T>
@@ -318,6 +318,7 @@ template <HasFieldList T>
     return object;
 }
 
+// Refuses a member of the object that is not known.
 [[nodiscard]] Check check_names(const Json::Value& object, std::span<const std::string_view> known);
 
 template <HasFieldList T>
@@ -344,7 +345,7 @@ template <HasFieldList T>
 
 template <HasFieldList T>
 struct Codec<T> {
-    static std::string type() { return "object"; }
+    static std::string type() { return "object: " + std::string(FieldList<T>::k_title); }
     static Json::Value encode(const T& from, const Bounds&) { return encode_fields(from); }
     static Check decode(const Json::Value& value, const Bounds&, Reading reading, T& to) {
         return decode_fields(value, reading, to);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "proto/json.h"
 
+#include <algorithm>
 #include <exception>
 #include <memory>
 
@@ -38,37 +39,113 @@ Error over_limit(std::string_view what, size_t limit) {
                  "JSON parse error, " + std::string(what) + " than " + std::to_string(limit)};
 }
 
-// Depth and number of values, before jsoncpp spends memory on them. Follows only strings and
-// brackets; whether the text is JSON at all is jsoncpp's to say.
-Status check_cost(std::string_view text, const JsonLimits& limits) {
-    size_t depth = 0;
-    size_t values = 0;
-    bool in_string = false;
-    for (size_t i = 0; i < text.size(); ++i) {
-        const char c = text[i];
-        if (in_string) {
-            i += c == '\\' ? 1 : 0;  // whatever is escaped does not end the string
-            in_string = c != '"';
-            continue;
-        }
-        in_string = c == '"';
-        values += c == ',' || c == ':' ? 1 : 0;
-        depth += c == '{' || c == '[' ? 1 : 0;
-        depth -= (c == '}' || c == ']') && depth > 0 ? 1 : 0;
-        if (depth > limits.depth) {
-            return over_limit("nested deeper", limits.depth);
-        }
-        if (values > limits.values) {
-            return over_limit("more values", limits.values);
+// RFC 8259: -?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?
+bool is_number(std::string_view text) {
+    const auto take = [&text](std::string_view any_of) {
+        const bool taken = !text.empty() && any_of.find(text.front()) != std::string_view::npos;
+        text.remove_prefix(taken ? 1 : 0);
+        return taken;
+    };
+    const auto take_digits = [&text] {
+        const size_t digits = std::min(text.find_first_not_of("0123456789"), text.size());
+        text.remove_prefix(digits);
+        return digits > 0;
+    };
+    (void)take("-");
+    if (!take("0") && !take_digits()) {
+        return false;
+    }
+    if (take(".") && !take_digits()) {
+        return false;
+    }
+    if (take("eE")) {
+        (void)take("+-");
+        if (!take_digits()) {
+            return false;
         }
     }
-    return {};
+    return text.empty();
 }
+
+// Before jsoncpp spends memory: depth and number of values; and what jsoncpp 1.9.5 takes even in
+// strict mode: comments, numbers such as 01 and +1, control characters in strings. It follows only
+// strings, brackets and numbers; whether the whole is JSON is jsoncpp's to say.
+class Scanner {
+  public:
+    explicit Scanner(const JsonLimits& limits) : limits_(limits) {}
+
+    Status scan(std::string_view text) {
+        while (!text.empty()) {
+            const char c = text.front();
+            if (c == '"') {
+                const size_t size = string_size(text);
+                if (size == 0) {
+                    return parse_error("control character in a string");
+                }
+                text.remove_prefix(size);
+            } else if (k_number.find(c) != std::string_view::npos) {
+                const size_t size =
+                    std::min(text.find_first_not_of(k_number_or_exponent), text.size());
+                if (!is_number(text.substr(0, size))) {
+                    return parse_error("'" + clean_text(text.substr(0, size), k_max_shown) +
+                                       "' is not a number");
+                }
+                text.remove_prefix(size);
+            } else {
+                if (Status counted = count(c); !counted) {
+                    return counted;
+                }
+                text.remove_prefix(1);
+            }
+        }
+        return {};
+    }
+
+  private:
+    static constexpr std::string_view k_number = "+-.0123456789";
+    static constexpr std::string_view k_number_or_exponent = "+-.0123456789eE";
+    static constexpr size_t k_max_shown = 32;
+
+    // Of the string at the front, with its quotes; 0 if a control character is in it. One that has
+    // no end takes all the rest.
+    static size_t string_size(std::string_view text) {
+        for (size_t i = 1; i < text.size(); ++i) {
+            if (static_cast<unsigned char>(text[i]) < 0x20) {
+                return 0;
+            }
+            if (text[i] == '"') {
+                return i + 1;
+            }
+            i += text[i] == '\\' ? 1U : 0U;  // whatever is escaped does not end the string
+        }
+        return text.size();
+    }
+
+    Status count(char c) {
+        values_ += c == ',' || c == ':' ? 1 : 0;
+        depth_ += c == '{' || c == '[' ? 1 : 0;
+        depth_ -= (c == '}' || c == ']') && depth_ > 0 ? 1 : 0;
+        if (depth_ > limits_.depth) {
+            return over_limit("nested deeper", limits_.depth);
+        }
+        if (values_ > limits_.values) {
+            return over_limit("more values", limits_.values);
+        }
+        if (c == '/') {
+            return parse_error("comment");
+        }
+        return {};
+    }
+
+    JsonLimits limits_;
+    size_t depth_ = 0;
+    size_t values_ = 0;
+};
 
 Json::CharReaderBuilder strict_reader(const JsonLimits& limits) {
     Json::CharReaderBuilder builder;
     Json::CharReaderBuilder::strictMode(&builder.settings_);
-    // check_cost() comes first; this only guards against a mistake in it. One more, since jsoncpp
+    // the scanner comes first; this only guards against a mistake in it. One more, since jsoncpp
     // counts the scalar inside the innermost object too. NB: jsoncpp 1.9.5 throws when it is hit.
     builder["stackLimit"] = static_cast<Json::UInt>(limits.depth + 1);
     return builder;
@@ -82,8 +159,8 @@ Result<Json::Value> parse_json(std::string_view text, const JsonLimits& limits) 
     if (!is_utf8(text)) {
         return parse_error("bytes that are not UTF-8");
     }
-    if (const Status cost = check_cost(text, limits); !cost) {
-        return cost.error();
+    if (const Status scanned = Scanner(limits).scan(text); !scanned) {
+        return scanned.error();
     }
     try {
         const std::unique_ptr<Json::CharReader> reader(strict_reader(limits).newCharReader());

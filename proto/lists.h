@@ -66,6 +66,7 @@ constexpr Bounds k_shares_bounds{.least = 1, .most = k_max_shares};
 // Inside a reply: what is in force, which is all zeros before the first policy.
 template <>
 struct FieldList<Policy> {
+    static constexpr std::string_view k_title = "policy";
     static constexpr std::array k_fields{
         field<&Policy::min_mem>("min_mem_bytes"),
         field<&Policy::max_mem>("max_mem_bytes"),
@@ -77,6 +78,7 @@ struct FieldList<Policy> {
 
 template <>
 struct FieldList<SetPolicy> {
+    static constexpr std::string_view k_title = "acma-set-policy arguments";
     static constexpr std::array k_fields{
         field<&SetPolicy::policy, &Policy::min_mem>("min_mem_bytes",
                                                     {.least = k_least_min_mem.count()}),
@@ -92,6 +94,7 @@ struct FieldList<SetPolicy> {
 
 template <>
 struct FieldList<PolicyInForce> {
+    static constexpr std::string_view k_title = "policy in force";
     static constexpr std::array k_fields{
         field<&PolicyInForce::generation>("generation"),
         field<&PolicyInForce::policy>("policy"),
@@ -99,33 +102,52 @@ struct FieldList<PolicyInForce> {
     };
 };
 
+// A sync returns the bare number.
+template <>
+struct Codec<Synced> {
+    static std::string type() { return Codec<int64_t>::type(); }
+    static Json::Value encode(const Synced& from, const Bounds&) {
+        return Json::Value::Int64{from.id};
+    }
+    static Check decode(const Json::Value& value, const Bounds&, Reading, Synced& to) {
+        return decode_i64(value, to.id);
+    }
+};
+
 template <>
 struct FieldList<SyncDelimited> {
+    static constexpr std::string_view k_title = "guest-sync-delimited arguments";
     static constexpr std::array k_fields{field<&SyncDelimited::id>("id")};
 };
 template <>
 struct FieldList<Sync> {
+    static constexpr std::string_view k_title = "guest-sync arguments";
     static constexpr std::array k_fields{field<&Sync::id>("id")};
 };
 template <>
 struct FieldList<Ping> {
+    static constexpr std::string_view k_title = "guest-ping arguments";
     static constexpr std::array<Field<Ping>, 0> k_fields{};
 };
 template <>
 struct FieldList<Info> {
+    static constexpr std::string_view k_title = "guest-info arguments";
     static constexpr std::array<Field<Info>, 0> k_fields{};
 };
 template <>
 struct FieldList<GetStatus> {
+    static constexpr std::string_view k_title = "acma-get-status arguments";
     static constexpr std::array<Field<GetStatus>, 0> k_fields{};
 };
 template <>
 struct FieldList<Empty> {
+    static constexpr std::string_view k_title = "empty";
     static constexpr std::array<Field<Empty>, 0> k_fields{};
 };
 
 template <>
 struct FieldList<CommandInfo> {
+    static constexpr std::string_view k_title = "command";
     static constexpr std::array k_fields{
         field<&CommandInfo::name>("name", bytes_to(k_max_word)),
         field<&CommandInfo::enabled>("enabled"),
@@ -134,6 +156,7 @@ struct FieldList<CommandInfo> {
 };
 template <>
 struct FieldList<AcmaInfo> {
+    static constexpr std::string_view k_title = "acma";
     static constexpr std::array k_fields{
         field<&AcmaInfo::protocol>("protocol"),
         field<&AcmaInfo::capabilities>("capabilities", list_of(k_max_capabilities)),
@@ -141,6 +164,7 @@ struct FieldList<AcmaInfo> {
 };
 template <>
 struct FieldList<AgentInfo> {
+    static constexpr std::string_view k_title = "info";
     static constexpr std::array k_fields{
         field<&AgentInfo::version>("version", bytes_to(k_max_word)),
         field<&AgentInfo::supported_commands>("supported_commands", list_of(k_max_commands)),
@@ -149,6 +173,7 @@ struct FieldList<AgentInfo> {
 };
 template <>
 struct FieldList<Failure> {
+    static constexpr std::string_view k_title = "error";
     static constexpr std::array k_fields{
         field<&Failure::error_class>("class", bytes_to(k_max_word)),
         field<&Failure::desc>("desc", bytes_to(k_max_sentence)),
@@ -157,6 +182,7 @@ struct FieldList<Failure> {
 
 template <>
 struct FieldList<Problem> {
+    static constexpr std::string_view k_title = "problem";
     static constexpr std::array k_fields{
         field<&Problem::what>("what", bytes_to(k_max_word)),
         field<&Problem::message>("message", bytes_to(k_max_sentence)),
@@ -165,6 +191,7 @@ struct FieldList<Problem> {
 
 template <>
 struct FieldList<AgentStatus> {
+    static constexpr std::string_view k_title = "status";
     static constexpr std::array k_fields{
         field<&AgentStatus::agent_version>("agent_version", bytes_to(k_max_word)),
         field<&AgentStatus::sequence>("sequence"),
@@ -197,6 +224,7 @@ struct FieldList<AgentStatus> {
 
 template <>
 struct FieldList<Mark> {
+    static constexpr std::string_view k_title = "mark";
     static constexpr std::array k_fields{
         field<&Mark::what>("what", bytes_to(k_max_word)),
         field<&Mark::message>("message", bytes_to(k_max_sentence)),
@@ -205,6 +233,7 @@ struct FieldList<Mark> {
 
 template <>
 struct FieldList<VmSummary> {
+    static constexpr std::string_view k_title = "VM";
     static constexpr std::array k_fields{
         field<&VmSummary::name>("name", bytes_to(k_max_name)),
         field<&VmSummary::uuid>("uuid", bytes_to(k_max_word)),
@@ -228,6 +257,7 @@ struct FieldList<VmSummary> {
 
 template <>
 struct FieldList<HostSummary> {
+    static constexpr std::string_view k_title = "host";
     static constexpr std::array k_fields{
         field<&HostSummary::mem_total>("mem_total_bytes"),
         field<&HostSummary::mem_available>("mem_available_bytes"),
@@ -243,6 +273,7 @@ struct FieldList<HostSummary> {
 
 template <>
 struct FieldList<VmList> {
+    static constexpr std::string_view k_title = "VM list";
     static constexpr std::array k_fields{
         field<&VmList::controller_version>("controller_version", bytes_to(k_max_word)),
         field<&VmList::host>("host"),
@@ -252,6 +283,7 @@ struct FieldList<VmList> {
 
 template <>
 struct FieldList<VmAgent> {
+    static constexpr std::string_view k_title = "agent";
     static constexpr std::array k_fields{
         field<&VmAgent::connected>("connected"),
         field<&VmAgent::version>("version", bytes_to(k_max_word)),
@@ -263,6 +295,7 @@ struct FieldList<VmAgent> {
 
 template <>
 struct FieldList<VmDetail> {
+    static constexpr std::string_view k_title = "VM detail";
     static constexpr std::array k_fields{
         field<&VmDetail::vm>("vm"),
         field<&VmDetail::agent>("agent"),
@@ -271,6 +304,7 @@ struct FieldList<VmDetail> {
 
 template <>
 struct FieldList<ExplainEntry> {
+    static constexpr std::string_view k_title = "explain entry";
     static constexpr std::array k_fields{
         field<&ExplainEntry::time>("time_us"),
         field<&ExplainEntry::decision>("decision", bytes_to(k_max_word)),
@@ -281,6 +315,7 @@ struct FieldList<ExplainEntry> {
 
 template <>
 struct FieldList<Explanation> {
+    static constexpr std::string_view k_title = "explanation";
     static constexpr std::array k_fields{
         field<&Explanation::name>("name", bytes_to(k_max_name)),
         field<&Explanation::uuid>("uuid", bytes_to(k_max_word)),
@@ -290,6 +325,7 @@ struct FieldList<Explanation> {
 
 template <>
 struct FieldList<PolicyChange> {
+    static constexpr std::string_view k_title = "policy change";
     static constexpr std::array k_fields{
         field<&PolicyChange::min_mem>("min_mem_bytes", {.least = k_least_min_mem.count()}),
         field<&PolicyChange::max_mem>("max_mem_bytes", {.least = k_least_min_mem.count()}),
@@ -301,6 +337,7 @@ struct FieldList<PolicyChange> {
 
 template <>
 struct FieldList<ApiError> {
+    static constexpr std::string_view k_title = "API error";
     static constexpr std::array k_fields{
         field<&ApiError::code>("code", bytes_to(k_max_word)),
         field<&ApiError::message>("message", bytes_to(k_max_sentence)),

@@ -10,17 +10,6 @@
 
 namespace acma::proto {
 
-template <>
-struct Codec<Synced> {
-    static std::string type() { return Codec<int64_t>::type(); }
-    static Json::Value encode(const Synced& from, const Bounds&) {
-        return Json::Value::Int64{from.id};
-    }
-    static Check decode(const Json::Value& value, const Bounds&, Reading, Synced& to) {
-        return decode_i64(value, to.id);
-    }
-};
-
 namespace {
 constexpr JsonLimits k_request_limits{k_max_request_bytes, k_max_depth, k_max_request_values};
 constexpr JsonLimits k_reply_limits{k_max_reply_bytes, k_max_depth, k_max_reply_values};

@@ -1,0 +1,138 @@
+// SPDX-License-Identifier: Apache-2.0
+// One filled-in value of every struct that has a field list, each number different from the others
+// so that no two fields can be swapped unseen.
+#pragma once
+
+#include "proto/controller_api.h"
+#include "proto/messages.h"
+
+namespace acma::proto::samples {
+
+inline Policy policy() {
+    return {
+        .min_mem = 512_MiB, .max_mem = 4_GiB, .psi = 20_bp, .shares = 2000, .mode = Mode::observe};
+}
+
+inline SetPolicy set_policy() {
+    return {.policy = policy(), .grant = 2_GiB, .generation = 7};
+}
+
+inline PolicyInForce policy_in_force() {
+    return {.generation = 7, .policy = policy(), .grant = 3_GiB};
+}
+
+inline AgentInfo info() {
+    return own_info("0.1.0");
+}
+
+inline Problem problem() {
+    return {.what = "no-swap", .message = "No swap: only file pages can leave."};
+}
+
+inline AgentStatus status() {
+    return {.agent_version = "0.1.0",
+            .sequence = 11,
+            .uptime = Micros(12'000'000),
+            .state = AgentState::ramping,
+            .reason = "psi 0.02 % is below its goal 0.20 %: quota grows",
+            .policy = policy(),
+            .policy_source = PolicySource::host,
+            .policy_generation = 7,
+            .mem_total = Bytes(4'001),
+            .mem_free = Bytes(4'002),
+            .mem_available = Bytes(4'003),
+            .swap_total = Bytes(4'004),
+            .swap_free = Bytes(4'005),
+            .swap_in_total = Bytes(4'006),
+            .swap_out_total = Bytes(4'007),
+            .refault_total = Bytes(4'008),
+            .oom_kills_total = 2,
+            .psi_some_total = Micros(4'009),
+            .psi = 3_bp,
+            .quota_per_s = Bytes(4'010),
+            .reclaimed_total = Bytes(4'011),
+            .working_set = Bytes(4'012),
+            .owned = Bytes(4'013),
+            .problems = {problem()}};
+}
+
+inline Failure failure() {
+    return {.error_class = std::string(k_generic_error), .desc = "Parameter 'z' is unexpected"};
+}
+
+inline Mark mark() {
+    return {.what = "agent-silent", .message = "No answer for 20 s; the VM keeps its grant."};
+}
+
+inline VmSummary summary() {
+    return {.name = "web-1",
+            .uuid = "6f3d0a52-6a3a-4a55-9a3f-3a1f2c9d9a10",
+            .id = 3,
+            .state = VmState::managed,
+            .policy = policy(),
+            .policy_source = "rule web",
+            .ram = Bytes(5'001),
+            .balloon_target = Bytes(5'002),
+            .balloon_actual = Bytes(5'003),
+            .host = Bytes(5'004),
+            .host_swap = Bytes(5'005),
+            .qemu_own = Bytes(5'006),
+            .agent_connected = true,
+            .agent_state = AgentState::settled,
+            .psi = 4_bp,
+            .marks = {mark()},
+            .last_reason = "grew by 64 MiB: psi 0.40 % is above its goal"};
+}
+
+inline HostSummary host() {
+    return {.mem_total = Bytes(6'001),
+            .mem_available = Bytes(6'002),
+            .budget = Bytes(6'003),
+            .granted = Bytes(6'004),
+            .reserve = Bytes(6'005),
+            .psi = 5_bp,
+            .libvirt_connected = true,
+            .paused = false,
+            .dry_run = true};
+}
+
+inline VmList vm_list() {
+    return {.controller_version = "0.1.0", .host = host(), .vms = {summary()}};
+}
+
+inline VmAgent agent() {
+    return {.connected = true,
+            .version = "0.1.0",
+            .capabilities = {"policy-1", "status-1"},
+            .age = Micros(700'000),
+            .status = status()};
+}
+
+inline VmDetail vm_detail() {
+    return {.vm = summary(), .agent = agent()};
+}
+
+inline ExplainEntry explain_entry() {
+    return {.time = Micros(1'760'000'000'000'000),
+            .decision = "grow",
+            .reason = "psi 0.40 % is above its goal 0.20 %",
+            .numbers = {{"grant_bytes", 2'147'483'648}, {"psi_bp", 40}}};
+}
+
+inline Explanation explanation() {
+    return {.name = "web-1", .uuid = summary().uuid, .entries = {explain_entry()}};
+}
+
+inline PolicyChange policy_change() {
+    return {.min_mem = 512_MiB,
+            .max_mem = 4_GiB,
+            .psi = 20_bp,
+            .shares = 2000,
+            .mode = Mode::automatic};
+}
+
+inline ApiError api_error() {
+    return {.code = "not-found", .message = "no domain 'web-9'"};
+}
+
+}  // namespace acma::proto::samples
