@@ -17,7 +17,7 @@ struct Reading {
     std::optional<Error> error;  // the first one; everything stops there
 
     [[nodiscard]] std::string file(std::string_view name) const {
-        return name.empty() ? path : path + "/" + std::string(name);
+        return path.empty() ? std::string(name) : path + "/" + std::string(name);
     }
     [[nodiscard]] const std::string* find(std::string_view name) const {
         const auto found = tree.find(file(name));

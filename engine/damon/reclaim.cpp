@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "engine/damon/reclaim.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "engine/damon/snapshot.h"
+
+namespace acma::damon {
+
+Scheme reclaim_scheme(const ReclaimSettings& settings, const Intervals& intervals,
+                      const Features& features) {
+    Scheme scheme;
+    scheme.action = Action::pageout;
+    scheme.apply_interval = settings.apply_interval;
+    scheme.pattern.sz = k_any<Bytes>;
+    scheme.pattern.nr_accesses = {SampleCount(0), SampleCount(0)};
+    scheme.pattern.age = {age_at_least(settings.min_age, intervals), AggrIntervals::max()};
+    scheme.quota.time = settings.time;
+    scheme.quota.bytes = std::max(settings.bytes, k_no_bytes);
+    scheme.quota.reset_interval = settings.reset_interval;
+    scheme.quota.weights = settings.weights;
+    if (features.has(Feature::fail_charge)) {
+        // Much of a cold region is free or was paged out before. Charged in full, it would use up
+        // the quota and nothing would be paged out; 1/1024 is the kernel documentation's example.
+        scheme.quota.fail_charge_num = 1;
+        scheme.quota.fail_charge_denom = 1024;
+    }
+    if (features.has(Feature::max_nr_snapshots)) {
+        scheme.stats.max_nr_snapshots = settings.max_nr_snapshots;
+    }
+    return scheme;
+}
+
+Kdamond reclaim_kdamond(std::vector<Region> regions, const Intervals& intervals,
+                        const ReclaimSettings& settings, const Features& features) {
+    Context context;
+    context.operations = Operations::paddr;
+    context.attrs.intervals = intervals;
+    context.targets.emplace_back().regions = std::move(regions);
+    context.schemes.push_back(reclaim_scheme(settings, intervals, features));
+    Kdamond kdamond;
+    kdamond.contexts.push_back(std::move(context));
+    return kdamond;
+}
+
+}  // namespace acma::damon

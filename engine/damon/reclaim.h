@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: Apache-2.0
+// The kdamond of the reclaim job: physical memory, one scheme that pages out what has not been
+// accessed for a while, coldest first, within a quota that somebody else steers.
+#pragma once
+
+#include <vector>
+
+#include "engine/damon/features.h"
+#include "engine/damon/model.h"
+
+namespace acma::damon {
+
+struct ReclaimSettings {
+    Micros min_age{5'000'000};  // idle at least this long
+    Bytes bytes = k_no_bytes;   // per reset_interval; 0 is taken as k_no_bytes, never as "no limit"
+    Millis time{0};             // CPU time per reset_interval; 0 = no limit
+    Millis reset_interval{50};
+    // At most half of intervals.aggr: a commit starts it anew on 6.12, and one is handled at every
+    // aggregation at most, so a longer one would be starved by back-to-back commits.
+    Micros apply_interval{50'000};
+    QuotaWeights weights{Permil(0), Permil(0), Permil(1000)};  // coldest = longest idle
+    uint64_t max_nr_snapshots = 0;  // where the kernel has it; see Stats for what it does not stop
+
+    bool operator==(const ReclaimSettings&) const = default;
+};
+
+[[nodiscard]] Scheme reclaim_scheme(const ReclaimSettings& settings, const Intervals& intervals,
+                                    const Features& features);
+
+// `regions` from target_regions().
+[[nodiscard]] Kdamond reclaim_kdamond(std::vector<Region> regions, const Intervals& intervals,
+                                      const ReclaimSettings& settings, const Features& features);
+
+}  // namespace acma::damon
