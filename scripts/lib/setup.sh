@@ -4,6 +4,7 @@
 . "$top/scripts/lib/apt.sh"
 . "$top/scripts/lib/packages.sh"
 . "$top/scripts/lib/kernels.sh"
+. "$top/scripts/lib/build.sh"
 
 setup_build() { install_packages "${build_packages[@]}"; }
 

@@ -1,5 +1,6 @@
 #!/bin/busybox sh
 # SPDX-License-Identifier: Apache-2.0
+# shellcheck shell=dash
 # /init of a test guest: mounts, modules, swap as asked on the kernel command line, the test's own boot script, then
 # commands from the host. Commands come over the port org.acma.rig.0, one a line: "ID BASE64-OF-A-SCRIPT"; each runs
 # on its own, and its answer is "ID STATUS LENGTH" and a newline, followed by LENGTH bytes of its output.
