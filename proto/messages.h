@@ -61,8 +61,8 @@ struct AgentInfo {
 [[nodiscard]] AgentInfo own_info(std::string_view version);
 
 struct PolicyInForce {
-    uint64_t generation = 0;  // may be newer than the one just sent, which was ignored then
-    Policy policy;            // the host's, made gentler by agent.toml where that says so
+    uint64_t generation = 0;
+    Policy policy;  // the host's, made gentler by agent.toml where that says so
     Bytes grant;
     bool operator==(const PolicyInForce&) const = default;
 };
@@ -108,7 +108,7 @@ struct SetPolicy {
     using Returns = PolicyInForce;
     Policy policy;
     Bytes grant;              // min-mem <= grant <= max-mem
-    uint64_t generation = 0;  // grows with every change by this host; an older one is ignored
+    uint64_t generation = 0;  // names this policy; the one that came last is in force
     bool operator==(const SetPolicy&) const = default;
 };
 
