@@ -44,6 +44,11 @@ Result<uint64_t> parse_number(const std::string& text, const std::string& path) 
     return number;
 }
 
+Result<uint64_t> read_number(const std::string& file) {
+    const auto text = read_file(file);
+    return text ? parse_number(*text, file) : Result<uint64_t>(text.error());
+}
+
 }  // namespace
 
 std::string DamonSysfs::path(std::string_view relative) const {
@@ -119,24 +124,18 @@ Result<int> DamonSysfs::pid(size_t kdamond) const {
     return number ? Result<int>(static_cast<int>(*number)) : Result<int>(number.error());
 }
 
-Result<DamonSysfs::Sizes> DamonSysfs::scheme_sizes(size_t kdamond, size_t scheme) const {
+Result<DamonSysfs::Done> DamonSysfs::scheme_done(size_t kdamond, size_t scheme) const {
     const std::string stats =
-        kdamond_file(kdamond, "contexts/0/schemes/" + std::to_string(scheme) + "/stats/");
-    Sizes sizes;
-    for (auto [name, out] :
-         {std::pair{"sz_tried", &sizes.tried}, std::pair{"sz_applied", &sizes.applied}}) {
-        const std::string file = path(stats + name);
-        const auto text = read_file(file);
-        if (!text) {
-            return text.error();
+        path(kdamond_file(kdamond, "contexts/0/schemes/" + std::to_string(scheme) + "/stats/"));
+    const auto tried = read_number(stats + "sz_tried");
+    const auto applied = read_number(stats + "sz_applied");
+    const auto full_windows = read_number(stats + "qt_exceeds");
+    for (const auto* number : {&tried, &applied, &full_windows}) {
+        if (!*number) {
+            return number->error();
         }
-        const auto number = parse_number(*text, file);
-        if (!number) {
-            return number.error();
-        }
-        *out = Bytes(*number);
     }
-    return sizes;
+    return Done{.tried = Bytes(*tried), .applied = Bytes(*applied), .full_windows = *full_windows};
 }
 
 Result<damon::Features> DamonSysfs::detect_features() const {

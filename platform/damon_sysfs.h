@@ -38,12 +38,13 @@ class DamonSysfs {
     // The pid of the kernel thread; -1 while it is off.
     [[nodiscard]] Result<int> pid(size_t kdamond) const;
 
-    // sz_tried and sz_applied as of the last update_schemes_stats.
-    struct Sizes {
-        Bytes tried;
-        Bytes applied;
+    // What a scheme did since its kdamond was switched on, as of the last update_schemes_stats.
+    struct Done {
+        Bytes tried;                // sz_tried
+        Bytes applied;              // sz_applied
+        uint64_t full_windows = 0;  // qt_exceeds
     };
-    [[nodiscard]] Result<Sizes> scheme_sizes(size_t kdamond, size_t scheme) const;
+    [[nodiscard]] Result<Done> scheme_done(size_t kdamond, size_t scheme) const;
 
     // Stages a dummy tree to see what this kernel has, and clears it again. The tree must be free.
     [[nodiscard]] Result<damon::Features> detect_features() const;

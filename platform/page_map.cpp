@@ -14,7 +14,6 @@
 namespace acma::platform {
 
 namespace {
-constexpr uint64_t k_probes_per_piece = 4;
 constexpr uint64_t k_page = 4096;
 
 Bytes piece_size(const std::vector<PhysicalRange>& ram) {
@@ -26,14 +25,16 @@ Bytes piece_size(const std::vector<PhysicalRange>& ram) {
     return std::max(k_block, Bytes(std::bit_ceil(least.count())));
 }
 
-Result<bool> on_lru(int fd, Bytes address) {
+Result<bool> evictable(int fd, Bytes address) {
     uint64_t flags = 0;
     const auto at = static_cast<off_t>(address.count() / k_page * sizeof(flags));
     const ssize_t got = ::pread(fd, &flags, sizeof(flags), at);
     if (got < 0) {
         return error_from_errno(errno, "read /proc/kpageflags");
     }
-    return got == sizeof(flags) && (flags & (uint64_t{1} << KPF_LRU)) != 0;
+    constexpr uint64_t k_lru = uint64_t{1} << KPF_LRU;
+    constexpr uint64_t k_unevictable = uint64_t{1} << KPF_UNEVICTABLE;
+    return got == sizeof(flags) && (flags & (k_lru | k_unevictable)) == k_lru;
 }
 }  // namespace
 
@@ -51,13 +52,13 @@ Result<std::vector<Piece>> probe_page_map(const std::string& kpageflags,
             const Bytes next =
                 std::min(range.end, Bytes((start.count() / size.count() + 1) * size.count()));
             Piece piece{.start = start, .size = next - start};
-            for (uint64_t i = 0; i < k_probes_per_piece && !piece.on_lru; ++i) {
-                const auto seen =
-                    on_lru(fd.get(), start + piece.size / (2 * k_probes_per_piece) * (2 * i + 1));
+            for (unsigned i = 0; i < k_probes_per_piece; ++i) {
+                const Bytes offset = piece.size / (2 * k_probes_per_piece) * (2 * i + 1);
+                const auto seen = evictable(fd.get(), start + offset);
                 if (!seen) {
                     return seen.error();
                 }
-                piece.on_lru = *seen;
+                piece.evictable += *seen ? 1U : 0U;
             }
             pieces.push_back(piece);
             start = next;

@@ -11,11 +11,12 @@
 
 namespace acma::platform {
 
-// One piece of physical memory and whether a page on an LRU list was seen in it.
+// One piece of physical memory and at how many of the probed places a page was that reclaim could
+// take: on an LRU list and not unevictable.
 struct Piece {
     Bytes start;
     Bytes size;
-    bool on_lru = false;
+    unsigned evictable = 0;
     bool operator==(const Piece&) const = default;
 };
 
@@ -27,6 +28,7 @@ struct PhysicalRange {
 
 // At most so many entries are read, whatever the size of the guest: about 10 million instructions.
 constexpr size_t k_page_map_probes = 4096;
+constexpr unsigned k_probes_per_piece = 4;
 
 // Cuts `ram` into pieces of 2 MiB (larger on guests above 2 GiB, so that the number of probes stays
 // bounded) and probes each at four places. A piece with few LRU pages may look empty: it is looked

@@ -15,7 +15,7 @@ struct Delta {
     Micros stalled{0};
     Bytes came_back;  // swap-ins and file refaults
     Bytes paged_out;  // really: written to swap or freed, whichever is more
-    Bytes tried;
+    uint64_t full_windows = 0;
 };
 
 const State::Seen& newest(const State& state) {
@@ -44,7 +44,8 @@ Delta between(const State::Seen& from, const State::Seen& to) {
                       grown(from.sample.refault_file_total, to.sample.refault_file_total);
     delta.paged_out = std::max(grown(from.sample.swap_out_total, to.sample.swap_out_total),
                                grown(from.sample.applied_total, to.sample.applied_total));
-    delta.tried = grown(from.sample.tried_total, to.sample.tried_total);
+    delta.full_windows =
+        detail::sub_saturating(to.sample.full_windows_total, from.sample.full_windows_total);
     return delta;
 }
 
@@ -100,12 +101,18 @@ std::string verdict_text(const Policy& policy, const Verdict& verdict) {
     return text;
 }
 
+void be_more_patient(State& state, Time now) {
+    state.patience = std::min(k_most_patience, state.patience * 2);
+    state.patience_at = now;
+}
+
 void start_hold(State& state, Time now) {
     const bool again = state.hold.count() > 0 && now - state.hold_until < k_hold_forgiven_after;
     state.hold = again ? std::min(state.hold * 2, k_hold_most) : k_hold_first;
     state.hold_until = now + state.hold;
     state.holding = true;
     state.rate_per_s = std::max(k_floor_rate, state.rate_per_s / 4);
+    be_more_patient(state, now);
 }
 
 void go_quick(State& state, Time now) {
@@ -113,11 +120,14 @@ void go_quick(State& state, Time now) {
     state.quick_since = now;
 }
 
-Bytes ceiling(const State& state) {
-    if (state.best_page_out_per_s < k_floor_rate) {
-        return k_unknown_ceiling;
+// How long an apply step takes, at the worst: the time between two used-up windows. A window that
+// was not used up makes it look longer, so it may halve the rate but not throw it to the floor.
+feedback::Score step_score(const Delta& last) {
+    if (last.full_windows == 0) {
+        return feedback::Score{0};
     }
-    return std::clamp(state.best_page_out_per_s * k_ceiling_over_real, k_start_rate, k_ceiling);
+    const auto period = as_us(last.span) / last.full_windows;
+    return std::min(feedback::score(period, as_us(k_step_target)), feedback::Score{15'000});
 }
 
 Decision stopped(AgentState state, Micros next_step, std::string reason) {
@@ -133,8 +143,8 @@ Decision stopped(AgentState state, Micros next_step, std::string reason) {
 
 Trigger trigger_for(BasisPoints psi_target) {
     constexpr Micros k_window = Millis(500);
-    const Micros ten_times = accepted_stall(psi_target * 10, k_window);
-    return Trigger{.stall = std::clamp(ten_times, Micros(Millis(5)), k_window), .window = k_window};
+    const Micros spike = accepted_stall(psi_target * 100, k_window);
+    return Trigger{.stall = std::clamp(spike, Micros(Millis(50)), k_window), .window = k_window};
 }
 
 BasisPoints psi_share(const State& state, Micros window) {
@@ -180,17 +190,22 @@ Decision step(const Policy& policy, const Sample& sample, State& state, Time now
 
     const Verdict verdict = judge(policy, state);
     const Delta last = between(before, newest(state));
-    // The best of late: an old one fades, so that a device that became slow is believed in time.
-    state.best_page_out_per_s =
-        std::max(scale(state.best_page_out_per_s, 9'800_bp), per_second(last.paged_out, last.span));
     if (first || state.rate_per_s == Bytes(0)) {
         state.rate_per_s = k_start_rate;
         go_quick(state, now);
     } else {
-        const bool limiting = per_second(last.tried, last.span) * 2 >= state.rate_per_s;
+        const auto score = state.pace == Pace::quick
+                               ? feedback::least_aggressive(verdict.score, step_score(last))
+                               : verdict.score;
         state.rate_per_s = Bytes(feedback::next(
-            state.rate_per_s.count(), verdict.score,
-            {.floor = k_floor_rate.count(), .ceiling = ceiling(state).count()}, limiting));
+            state.rate_per_s.count(), score,
+            {.floor = k_floor_rate.count(), .ceiling = k_ceiling.count()}, last.full_windows > 0));
+    }
+    if (verdict.score >= feedback::k_worst && now - state.patience_at >= k_psi_window) {
+        be_more_patient(state, now);
+    } else if (state.patience > 1 && now - state.patience_at >= k_patience_fades_after) {
+        state.patience /= 2;
+        state.patience_at = now;
     }
 
     const Delta lately = between(back(state, k_settle_window), newest(state));
@@ -203,13 +218,17 @@ Decision step(const Policy& policy, const Sample& sample, State& state, Time now
     }
 
     const bool calm = state.pace == Pace::calm;
-    return Decision{.state = calm ? AgentState::settled : AgentState::ramping,
-                    .page_out = true,
-                    .pace = state.pace,
-                    .rate_per_s = state.rate_per_s,
-                    .next_step = calm ? k_calm_step : k_quick_step,
-                    .reason = verdict_text(policy, verdict) + "; paged out " + human(out_per_s) +
-                              "/s, may try " + human(state.rate_per_s) + "/s"};
+    return Decision{
+        .state = calm ? AgentState::settled : AgentState::ramping,
+        .page_out = true,
+        .pace = state.pace,
+        .rate_per_s = state.rate_per_s,
+        .min_age = (calm ? k_calm_min_age : k_quick_min_age) * static_cast<int64_t>(state.patience),
+        .next_step = calm ? k_calm_step : k_quick_step,
+        .reason = verdict_text(policy, verdict) + "; paged out " + human(out_per_s) +
+                  "/s, may try " + human(state.rate_per_s) + "/s of what was idle for " +
+                  human((calm ? k_calm_min_age : k_quick_min_age) *
+                        static_cast<int64_t>(state.patience))};
 }
 
 }  // namespace acma::autoscale

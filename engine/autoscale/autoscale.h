@@ -28,8 +28,8 @@ struct Sample {
     Bytes swap_in_total;
     Bytes swap_out_total;
     Bytes refault_file_total;
-    Bytes tried_total;    // DAMON sz_tried of the page-out scheme, since agent start
-    Bytes applied_total;  // DAMON sz_applied, since agent start
+    Bytes applied_total;              // DAMON sz_applied of page-out, since agent start
+    uint64_t full_windows_total = 0;  // DAMON qt_exceeds: quota windows that were used up
     Bytes mem_total;
     Bytes mem_available;
     Bytes swap_free;
@@ -49,6 +49,7 @@ struct Decision {
     bool page_out = false;  // off means that the kdamond is off
     Pace pace = Pace::quick;
     Bytes rate_per_s;     // what page-out may try in a second
+    Micros min_age{0};    // what was accessed within this is left alone
     Micros next_step{0};  // when to look again
     std::string reason;   // a sentence with the numbers that made it
     bool operator==(const Decision&) const = default;
@@ -66,7 +67,8 @@ struct State {
     uint64_t seen = 0;
     Pace pace = Pace::quick;
     Bytes rate_per_s;
-    Bytes best_page_out_per_s;  // best real page-out of late; bounds the length of an apply step
+    uint64_t patience = 1;  // times the pace's own min_age: grows when pages are wanted back
+    Time patience_at{};     // when it last changed
     Time quick_since{};
     Time hold_until{};
     Micros hold{0};  // length of the last hold-off
@@ -74,13 +76,25 @@ struct State {
     bool operator==(const State&) const = default;
 };
 
-// Rates. The start is what any disk takes without a queue; at 256 MiB/s and the 10 ms windows of
-// plan.h an apply step stays under 50 ms even where page-out really reaches only 60 MiB/s.
+// Rates. 64 MiB/s is what any disk takes without a queue; the ceiling keeps the integers small.
 constexpr Bytes k_start_rate = 64_MiB;
 constexpr Bytes k_floor_rate = 4_MiB;
-constexpr Bytes k_unknown_ceiling = 256_MiB;
 constexpr Bytes k_ceiling = 1_GiB;
-constexpr uint64_t k_ceiling_over_real = 4;  // 4 windows of 10 ms: 40 ms a step at the worst
+
+// Quick: one second without access is cold enough to try, since every page is asked again and the
+// loop hears within half a second what came back. Calm: what small sleeping processes need next.
+constexpr Micros k_quick_min_age = Seconds(1);
+constexpr Micros k_calm_min_age = Seconds(10);
+// Pages that were wanted back soon were not cold enough: twice the age, up to this many times, and
+// slowly less again while nothing comes back.
+constexpr uint64_t k_most_patience = 32;
+constexpr Micros k_patience_fades_after = Seconds(30);
+
+// Windows of the quick pace. The quota is given in slices this short so that an apply step, which
+// nothing can interrupt, stays short; the loop measures how long one takes and holds it to
+// k_step_target (stated limit: 50 ms).
+constexpr Micros k_quick_window = Millis(20);
+constexpr Micros k_step_target = Millis(40);
 
 constexpr Micros k_quick_step = Millis(500);
 constexpr Micros k_calm_step = Seconds(2);
@@ -102,8 +116,9 @@ constexpr Micros k_refault_price{25};
 // Share of the last `window` (at most what history holds) that some task stalled on memory.
 [[nodiscard]] BasisPoints psi_share(const State& state, Micros window);
 
-// The PSI trigger that stops page-out at once: ten times the accepted share, at least 5 ms, within
-// half a second (the shortest window that the kernel takes).
+// The PSI trigger that stops page-out at once: a hundred times the accepted share, at least 50 ms,
+// within half a second (the shortest window that the kernel takes). Less is for the loop, which
+// sees it half a second later: a few pages that come back from a slow disk are no spike.
 struct Trigger {
     Micros stall{0};
     Micros window{0};

@@ -1,59 +1,63 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "engine/autoscale/page_out.h"
 
-#include <algorithm>
+#include "engine/damon/reclaim.h"
+#include "engine/damon/regions.h"
 
 namespace acma::autoscale {
 
 namespace {
 
+constexpr Bytes k_page{4096};
+
 struct PaceAttrs {
     Micros sample;
     Micros aggr;
     damon::Range<uint64_t> nr_regions;
-    Micros apply;        // also the quota's window
-    AggrIntervals cold;  // not accessed for so many aggregation intervals
+    Micros apply;  // also the quota's window
 };
 
-// Quick: one second without access is cold enough to try, since every page is asked again and the
-// loop hears within half a second what came back. Calm: 100 page-table lookups a second at most.
-constexpr PaceAttrs k_quick{.sample = Millis(5),
-                            .aggr = Millis(100),
-                            .nr_regions = {100, 1000},
-                            .apply = k_quick_window,
-                            .cold = AggrIntervals(10)};
-constexpr PaceAttrs k_calm{.sample = Millis(500),
-                           .aggr = Seconds(5),
-                           .nr_regions = {10, 100},
-                           .apply = Millis(500),
-                           .cold = AggrIntervals(1)};
+// Every region costs two page-table lookups a sample: 40,000 a second at the quick pace, 200 at the
+// calm one.
+constexpr PaceAttrs k_quick{
+    .sample = Millis(10), .aggr = Millis(200), .nr_regions = {50, 200}, .apply = k_quick_window};
+constexpr PaceAttrs k_calm{
+    .sample = Millis(500), .aggr = Seconds(5), .nr_regions = {10, 100}, .apply = Millis(500)};
 
-damon::Kdamond kdamond_for(const PaceAttrs& attrs, const std::vector<damon::Region>& regions,
-                           damon::Scheme scheme) {
-    damon::Context context;
-    context.operations = damon::Operations::paddr;
-    context.attrs.intervals.sample = attrs.sample;
-    context.attrs.intervals.aggr = attrs.aggr;
-    context.attrs.nr_regions = attrs.nr_regions;
-    context.targets.push_back(damon::Target{.regions = regions});
-    context.schemes.push_back(std::move(scheme));
-    damon::Kdamond kdamond;
-    kdamond.contexts.push_back(std::move(context));
-    return kdamond;
+const PaceAttrs& attrs_of(Pace pace) {
+    return pace == Pace::quick ? k_quick : k_calm;
+}
+
+damon::Intervals intervals_of(const PaceAttrs& attrs) {
+    damon::Intervals intervals;
+    intervals.sample = attrs.sample;
+    intervals.aggr = attrs.aggr;
+    return intervals;
 }
 
 damon::Filter reject(damon::FilterType type, bool matching) {
     return damon::Filter{.type = type, .matching = matching, .allow = false};
 }
 
+bool dense(const PieceOfRam& piece) {
+    return piece.evictable * 4 >= piece.probes * 3;
+}
+
 }  // namespace
 
-std::vector<damon::Region> worth_monitoring(const std::vector<PieceOfRam>& pieces) {
-    const bool any =
-        std::any_of(pieces.begin(), pieces.end(), [](const auto& p) { return p.on_lru; });
+std::vector<damon::Region> worth_monitoring(const std::vector<PieceOfRam>& pieces, Pace pace) {
+    Bytes in_dense;
+    Bytes in_any;
+    for (const auto& piece : pieces) {
+        if (piece.evictable > 0) {
+            in_any += damon::size_of(piece.region);
+            in_dense += dense(piece) ? damon::size_of(piece.region) : Bytes(0);
+        }
+    }
+    const bool only_dense = pace == Pace::quick && in_dense * 2 >= in_any;
     std::vector<damon::Region> regions;
     for (const auto& piece : pieces) {
-        if (any && !piece.on_lru) {
+        if (piece.evictable == 0 || (only_dense && !dense(piece))) {
             continue;
         }
         if (!regions.empty() && regions.back().end == piece.region.start) {
@@ -62,7 +66,7 @@ std::vector<damon::Region> worth_monitoring(const std::vector<PieceOfRam>& piece
             regions.push_back(piece.region);
         }
     }
-    // NB: joins over holes in RAM too (the PCI hole); DAMON skips pages that do not exist.
+    // NB: may join over holes in RAM too (the PCI hole); DAMON skips pages that do not exist.
     while (regions.size() > k_most_regions) {
         size_t best = 1;
         for (size_t i = 2; i < regions.size(); ++i) {
@@ -78,31 +82,41 @@ std::vector<damon::Region> worth_monitoring(const std::vector<PieceOfRam>& piece
 }
 
 damon::Kdamond clearing_kdamond(const std::vector<damon::Region>& regions) {
-    damon::Scheme scheme;
+    damon::Kdamond kdamond;
+    damon::Context& context = kdamond.contexts.emplace_back();
+    context.operations = damon::Operations::paddr;
+    context.attrs.intervals = intervals_of(k_quick);
+    context.attrs.nr_regions = k_quick.nr_regions;
+    context.targets.emplace_back().regions = regions;
+    damon::Scheme& scheme = context.schemes.emplace_back();
     scheme.action = damon::Action::pageout;
     scheme.apply_interval = k_clearing_apply;
     scheme.pattern = damon::k_any_pattern;
     scheme.filters = {reject(damon::FilterType::young, true), reject(damon::FilterType::anon, true),
                       reject(damon::FilterType::anon, false)};
-    return kdamond_for(k_quick, regions, std::move(scheme));
+    return kdamond;
 }
 
-damon::Kdamond page_out_kdamond(const Decision& decision,
-                                const std::vector<damon::Region>& regions) {
-    const PaceAttrs& attrs = decision.pace == Pace::quick ? k_quick : k_calm;
-    damon::Scheme scheme;
-    scheme.action = damon::Action::pageout;
-    scheme.apply_interval = attrs.apply;
-    scheme.pattern = damon::k_any_pattern;
-    scheme.pattern.nr_accesses.max = SampleCount(0);
-    scheme.pattern.age.min = attrs.cold;
-    // No weights: everything that matches is equally unaccessed, and ranking by age would starve
-    // what has just become cold behind kernel memory that has looked cold since boot.
-    scheme.quota.reset_interval = std::chrono::duration_cast<Millis>(attrs.apply);
+damon::Kdamond page_out_kdamond(const Decision& decision, const std::vector<damon::Region>& regions,
+                                const damon::Features& features) {
+    const PaceAttrs& attrs = attrs_of(decision.pace);
     // The same slice at both paces: an apply step must be as short at the calm one.
     const auto windows_per_s = static_cast<uint64_t>(Micros(Seconds(1)) / k_quick_window);
-    scheme.quota.bytes = std::max(damon::k_no_bytes, decision.rate_per_s / windows_per_s);
-    return kdamond_for(attrs, regions, std::move(scheme));
+    damon::ReclaimSettings settings;
+    settings.min_age = decision.min_age;
+    // NB: whole pages. 6.12 never calls a quota full while less than a page of it is left: it then
+    // starts every window at the lowest address again and never gets to the rest
+    // (mm/damon/core.c, damos_apply_scheme; fixed by the "rest < min_region_sz" test of 7.3).
+    settings.bytes = decision.rate_per_s / windows_per_s / k_page.count() * k_page.count();
+    settings.reset_interval = std::chrono::duration_cast<Millis>(attrs.apply);
+    settings.apply_interval = attrs.apply;
+    // No weights: everything that matches is equally unaccessed, and ranking by age would starve
+    // what has just become cold behind memory that has been cold for longer and cannot be taken.
+    settings.weights = {};
+    damon::Kdamond kdamond =
+        damon::reclaim_kdamond(regions, intervals_of(attrs), settings, features);
+    kdamond.contexts[0].attrs.nr_regions = attrs.nr_regions;
+    return kdamond;
 }
 
 }  // namespace acma::autoscale

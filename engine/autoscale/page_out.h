@@ -5,21 +5,28 @@
 #include <vector>
 
 #include "engine/autoscale/autoscale.h"
+#include "engine/damon/features.h"
 #include "engine/damon/model.h"
 
 namespace acma::autoscale {
 
-// One piece of RAM and whether page-out could find anything in it (platform/page_map.h).
+// One piece of RAM and how much of it page-out could take (platform/page_map.h).
 struct PieceOfRam {
     damon::Region region;
-    bool on_lru = false;
+    unsigned evictable = 0;  // of `probes` places that were looked at
+    unsigned probes = 0;
 };
 
 // The regions worth monitoring. Free memory and the kernel's own look cold to DAMON for ever: they
-// would use up the quota and the kdamond's time and never give a byte. Neighbours are joined over
-// the smallest gaps until at most k_most_regions are left; all pieces when none is on an LRU list.
+// would use up the quota and the kdamond's time and never give a byte.
+// At the quick pace only dense pieces count, as long as they are most of what there is: big
+// allocations, which give much for each page that may be wanted back. What is spread thin belongs
+// mostly to small processes that sleep for seconds and then need just these pages; the calm pace
+// finds it, with more patience.
+// Neighbours are joined over the smallest gaps until at most k_most_regions are left.
 constexpr size_t k_most_regions = 64;
-[[nodiscard]] std::vector<damon::Region> worth_monitoring(const std::vector<PieceOfRam>& pieces);
+[[nodiscard]] std::vector<damon::Region> worth_monitoring(const std::vector<PieceOfRam>& pieces,
+                                                          Pace pace);
 
 // Before page-out can find a page cold, the page's Accessed bit has to be cleared once: it is set
 // since the page was first touched, and the page-out action passes over such pages. This kdamond
@@ -30,12 +37,11 @@ constexpr size_t k_most_regions = 64;
 
 // Page-out at the decision's pace and rate. decision.page_out must be true.
 [[nodiscard]] damon::Kdamond page_out_kdamond(const Decision& decision,
-                                              const std::vector<damon::Region>& regions);
+                                              const std::vector<damon::Region>& regions,
+                                              const damon::Features& features);
 
-// Windows of the quick pace. The quota is given in slices this short so that an apply step, which
-// nothing can interrupt, stays under 50 ms even when page-out is several times slower than hoped.
-constexpr Micros k_quick_window = Millis(10);
-// Once over all regions in one apply step; the kdamond gets k_quick_window after it.
-constexpr Micros k_clearing_apply = Millis(100);
+// Once over all regions in one apply step, an aggregation interval after the start; the commit that
+// ends it comes before the next.
+constexpr Micros k_clearing_apply = Millis(200);
 
 }  // namespace acma::autoscale

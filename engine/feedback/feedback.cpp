@@ -7,7 +7,7 @@ namespace acma::feedback {
 
 namespace {
 constexpr uint64_t k_on_target_bp = 10'000;
-constexpr uint64_t k_worst_bp = 20'000;
+constexpr uint64_t k_worst_bp = k_worst.bp;
 }  // namespace
 
 Score score(uint64_t current, uint64_t target) {

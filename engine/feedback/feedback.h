@@ -22,6 +22,9 @@ struct Score {
     constexpr auto operator<=>(const Score&) const = default;
 };
 
+// At this score and above the output falls to its floor.
+constexpr Score k_worst{20'000};
+
 // current and target in any unit, but the same one. A target of 0 reads as "never": the score is
 // the highest there is as soon as current is above 0, and on target otherwise.
 [[nodiscard]] Score score(uint64_t current, uint64_t target);

@@ -1,0 +1,300 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "guest-agent/agent.h"
+
+#include <algorithm>
+#include <cerrno>
+#include <csignal>
+#include <cstdio>
+
+#include <poll.h>
+#include <sys/mman.h>
+#include <sys/signalfd.h>
+
+#include "platform/clock.h"
+#include "platform/psi_trigger.h"
+#include "platform/service.h"
+
+namespace acma::agent {
+
+namespace {
+
+// systemd reads the level from the <N> prefix (sd-daemon(3)).
+void log(int level, const std::string& text) {
+    (void)std::fprintf(stderr, "<%d>%s\n", level, text.c_str());
+}
+
+Result<platform::Fd> block_signals() {
+    sigset_t set;
+    (void)sigemptyset(&set);
+    (void)sigaddset(&set, SIGTERM);
+    (void)sigaddset(&set, SIGINT);
+    if (::sigprocmask(SIG_BLOCK, &set, nullptr) != 0) {
+        return error_from_errno(errno, "block signals");
+    }
+    (void)std::signal(SIGPIPE, SIG_IGN);
+    platform::Fd fd(::signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK));
+    if (!fd) {
+        return error_from_errno(errno, "signalfd");
+    }
+    return fd;
+}
+
+int poll_timeout_ms(Micros left) {
+    return static_cast<int>(std::clamp<int64_t>((left.count() + 999) / 1000, 0, 60'000));
+}
+
+}  // namespace
+
+Agent::Agent(Config config, Paths paths)
+    : config_(std::move(config)),
+      paths_(std::move(paths)),
+      started_(platform::now()),
+      sampler_(paths_.proc, problems_),
+      channels_(config_.channel, config_.socket, proto::own_info(ACMA_VERSION), problems_) {}
+
+int Agent::run() {
+    const auto signals = block_signals();
+    if (!signals) {
+        log(3, signals.error().message);
+        return 1;
+    }
+    if (const auto seen = sampler_.observe(); seen && seen->meminfo.swap_total == Bytes(0)) {
+        problems_.push_back({"no-swap",
+                             "the guest has no swap: only clean file pages can be paged out; add a "
+                             "swap disk or zram to page out anonymous memory"});
+    }
+    if (sampler_.has_psi()) {
+        auto reclaimer = Reclaimer::open(paths_.reclaimer);
+        if (reclaimer) {
+            reclaimer_ = std::move(*reclaimer);
+            deadman_.emplace(paths_.deadman, reclaimer_->state_file());
+        } else {
+            const bool denied = reclaimer.error().code == ErrorCode::permission;
+            const bool busy = reclaimer.error().code == ErrorCode::busy;
+            problems_.push_back({denied ? "no-permission"
+                                 : busy ? "damon-busy"
+                                        : "no-damon",
+                                 reclaimer.error().message +
+                                     "; nothing is paged out, status and the host's balloon work"});
+        }
+    }
+    for (const auto& problem : problems_) {
+        log(4, problem.what + ": " + problem.message);
+    }
+    if (const auto seen = sampler_.observe()) {
+        if (const auto policy = standalone_policy(config_, seen->meminfo.total)) {
+            adopt_policy(*policy, PolicySource::config, 0, platform::now());
+        }
+    }
+    // What watches memory must not wait for memory. Only what was touched is kept (about 5 MiB).
+    if (::mlockall(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT) != 0) {
+        log(4, error_from_errno(errno, "mlockall").message + "; the agent itself may be paged out");
+    }
+    platform::notify_service("READY=1\nSTATUS=watching");
+    const auto watchdog = platform::watchdog_interval();
+    Time watchdog_at = platform::now();
+
+    for (;;) {
+        Time now = platform::now();
+        if (now >= step_at_ || fired_) {
+            step(now);
+            now = platform::now();
+        }
+        if (deadman_ && decision_.page_out && now >= alive_at_) {
+            deadman_->alive();
+            alive_at_ = now + Millis(k_heartbeat_ms);
+        }
+        if (watchdog && now >= watchdog_at) {
+            platform::notify_service("WATCHDOG=1");
+            watchdog_at = now + *watchdog;
+        }
+
+        std::vector<pollfd> fds;
+        fds.push_back({.fd = signals->get(), .events = POLLIN, .revents = 0});
+        fds.push_back({.fd = trigger_ ? trigger_.get() : -1, .events = POLLPRI, .revents = 0});
+        channels_.add_to(fds, now);
+        Micros left = step_at_ - now;
+        left = std::min(left, channels_.look_again_in(now).value_or(left));
+        if (decision_.page_out) {
+            left = std::min(left, alive_at_ - now);
+        }
+        if (watchdog) {
+            left = std::min(left, watchdog_at - now);
+        }
+        if (::poll(fds.data(), fds.size(), poll_timeout_ms(left)) < 0 && errno != EINTR) {
+            log(3, error_from_errno(errno, "poll").message);
+            return 1;
+        }
+        if (fds[0].revents != 0) {
+            break;
+        }
+        if ((fds[1].revents & POLLPRI) != 0) {
+            // First stop, then think: every millisecond counts here and nothing is lost by it.
+            fired_ = true;
+            if (reclaimer_ && decision_.page_out) {
+                if (const Status status = reclaimer_->stop_now(); !status) {
+                    log(3, status.error().message);
+                }
+            }
+        }
+        now = platform::now();
+        channels_.serve(
+            fds,
+            [this, now](const proto::Command& command, Peer peer) {
+                return answer(command, peer, now);
+            },
+            now);
+    }
+    platform::notify_service("STOPPING=1");
+    reclaimer_.reset();  // the kdamond is off and gone before the dead-man goes
+    deadman_.reset();
+    return 0;
+}
+
+void Agent::step(Time now) {
+    if (const auto seen = sampler_.observe()) {
+        seen_ = *seen;
+        ++sequence_;
+    }
+    const bool fired = std::exchange(fired_, false);
+    if (!policy_) {
+        decision_ = autoscale::Decision{
+            .state = problems_.empty() ? AgentState::starting : AgentState::degraded,
+            .next_step = autoscale::k_calm_step,
+            .reason = "no policy yet"};
+    } else {
+        autoscale::Sample sample;
+        sample.psi_some_total = seen_.psi_some_total;
+        sample.swap_in_total = seen_.vmstat.swap_in_total;
+        sample.swap_out_total = seen_.vmstat.swap_out_total;
+        sample.refault_file_total = seen_.vmstat.refault_file_total;
+        sample.oom_kills_total = seen_.vmstat.oom_kills_total;
+        sample.mem_total = seen_.meminfo.total;
+        sample.mem_available = seen_.meminfo.available;
+        sample.swap_free = seen_.meminfo.swap_free;
+        sample.trigger_fired = fired;
+        if (reclaimer_) {
+            const auto report = reclaimer_->report();
+            sample.applied_total = report.applied_total;
+            sample.full_windows_total = report.full_windows_total;
+        }
+        decision_ = autoscale::step(*policy_, sample, loop_, now);
+        act(decision_);
+    }
+    say(decision_);
+    step_at_ = now + decision_.next_step;
+}
+
+void Agent::act(const autoscale::Decision& decision) {
+    if (!reclaimer_) {
+        decision_.state = AgentState::degraded;
+        decision_.page_out = false;
+        decision_.reason =
+            problems_.empty() ? "page-out is not possible here" : problems_.back().message;
+        return;
+    }
+    if (decision.page_out) {
+        if (const Status status = deadman_->ensure_running(); !status) {
+            decision_.state = AgentState::degraded;
+            decision_.page_out = false;
+            decision_.reason = "nothing is paged out without a dead-man: " + status.error().message;
+        } else {
+            deadman_->alive();
+        }
+    }
+    reclaimer_->order(decision_);
+    if (!decision_.page_out) {
+        deadman_->disarm();
+    }
+}
+
+void Agent::adopt_policy(const Policy& policy, PolicySource source, uint64_t generation, Time now) {
+    policy_ = source == PolicySource::host ? gentler(policy, config_) : policy;
+    source_ = source;
+    generation_ = generation;
+    step_at_ = now;
+    log(6, "policy from " + std::string(to_string(source)) + ": " + describe(*policy_));
+    arm_trigger();
+}
+
+void Agent::arm_trigger() {
+    const autoscale::Trigger wanted = autoscale::trigger_for(policy_->psi);
+    if (!sampler_.has_psi() || (trigger_ && wanted == armed_)) {
+        return;
+    }
+    auto trigger =
+        platform::open_psi_trigger(paths_.proc + "/pressure/memory", wanted.stall, wanted.window);
+    std::erase_if(problems_, [](const Problem& p) { return p.what == "no-trigger"; });
+    if (!trigger) {
+        problems_.push_back(
+            {"no-trigger", trigger.error().message + "; pressure is only seen every half second"});
+        log(4, problems_.back().message);
+        return;
+    }
+    trigger_ = std::move(*trigger);
+    armed_ = wanted;
+}
+
+proto::Outcome Agent::answer(const proto::Command& command, Peer peer, Time now) {
+    if (const auto* set = std::get_if<proto::SetPolicy>(&command)) {
+        if (peer != Peer::host) {
+            return proto::Failure{std::string(proto::k_generic_error),
+                                  "only the host sets the policy"};
+        }
+        if (source_ != PolicySource::host || set->generation >= generation_) {
+            grant_ = set->grant;
+            adopt_policy(set->policy, PolicySource::host, set->generation, now);
+        }
+        return proto::Return(
+            proto::PolicyInForce{.generation = generation_, .policy = *policy_, .grant = grant_});
+    }
+    if (std::holds_alternative<proto::GetStatus>(command)) {
+        return proto::Return(status(now));
+    }
+    return proto::Failure{std::string(proto::k_command_not_found), "not a command of this agent"};
+}
+
+AgentStatus Agent::status(Time now) const {
+    AgentStatus status;
+    status.agent_version = ACMA_VERSION;
+    status.sequence = sequence_;
+    status.uptime = now - started_;
+    status.state = decision_.state;
+    status.reason = decision_.reason;
+    status.policy = policy_.value_or(Policy{});
+    status.policy_source = source_;
+    status.policy_generation = generation_;
+    status.mem_total = seen_.meminfo.total;
+    status.mem_free = seen_.meminfo.free;
+    status.mem_available = seen_.meminfo.available;
+    status.swap_total = seen_.meminfo.swap_total;
+    status.swap_free = seen_.meminfo.swap_free;
+    status.swap_in_total = seen_.vmstat.swap_in_total;
+    status.swap_out_total = seen_.vmstat.swap_out_total;
+    status.refault_total = seen_.vmstat.refault_anon_total + seen_.vmstat.refault_file_total;
+    status.oom_kills_total = seen_.vmstat.oom_kills_total;
+    status.psi_some_total = seen_.psi_some_total;
+    status.psi = autoscale::psi_share(loop_, Seconds(10));
+    status.quota_per_s = decision_.page_out ? decision_.rate_per_s : Bytes(0);
+    status.problems = problems_;
+    if (reclaimer_) {
+        const auto report = reclaimer_->report();
+        status.reclaimed_total = report.applied_total;
+        if (report.error) {
+            status.problems.push_back({"page-out-failed", report.error->message});
+        }
+    }
+    return status;
+}
+
+void Agent::say(const autoscale::Decision& decision) {
+    // On change only: a state is news, each rate in it is not.
+    const std::string said(to_string(decision.state));
+    if (said != last_said_ || config_.verbose) {
+        log(6, said + ": " + decision.reason);
+        platform::notify_service("STATUS=" + said + ": " + decision.reason);
+        last_said_ = said;
+    }
+}
+
+}  // namespace acma::agent

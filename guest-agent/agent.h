@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: Apache-2.0
+// The daemon's loop: observe -> decide -> act, and answering who asks.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "engine/autoscale/autoscale.h"
+#include "engine/autoscale/status.h"
+#include "guest-agent/channel.h"
+#include "guest-agent/config.h"
+#include "guest-agent/deadman.h"
+#include "guest-agent/reclaimer.h"
+#include "guest-agent/sampler.h"
+
+namespace acma::agent {
+
+struct Paths {
+    std::string proc = "/proc";
+    std::string deadman = "/usr/libexec/acma-deadman";
+    ReclaimerPaths reclaimer;
+};
+
+class Agent {
+  public:
+    Agent(Config config, Paths paths);
+
+    // Until SIGTERM or SIGINT. 0, or 1 when nothing at all can be done here.
+    [[nodiscard]] int run();
+
+  private:
+    void step(Time now);
+    void adopt_policy(const Policy& policy, PolicySource source, uint64_t generation, Time now);
+    void arm_trigger();
+    [[nodiscard]] bool trigger_fired();
+    void act(const autoscale::Decision& decision);
+    [[nodiscard]] proto::Outcome answer(const proto::Command& command, Peer peer, Time now);
+    [[nodiscard]] AgentStatus status(Time now) const;
+    void say(const autoscale::Decision& decision);
+
+    const Config config_;
+    const Paths paths_;
+    const Time started_;
+    std::vector<Problem> problems_;  // found at start; what is wrong now is added in status()
+    Sampler sampler_;
+    Channels channels_;
+    std::unique_ptr<Reclaimer> reclaimer_;
+    std::optional<Deadman> deadman_;
+    platform::Fd trigger_;
+    autoscale::Trigger armed_;
+
+    std::optional<Policy> policy_;
+    Bytes grant_;
+    PolicySource source_ = PolicySource::none;
+    uint64_t generation_ = 0;
+    bool fired_ = false;  // the trigger, since the last step
+
+    autoscale::State loop_;
+    autoscale::Decision decision_;
+    Observation seen_;
+    uint64_t sequence_ = 0;
+    Time step_at_{};
+    Time alive_at_{};
+    std::string last_said_;
+};
+
+}  // namespace acma::agent

@@ -1,0 +1,174 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "guest-agent/config.h"
+
+#include <algorithm>
+#include <filesystem>
+#include <functional>
+#include <vector>
+
+#define TOML_HEADER_ONLY 1
+#include <toml++/toml.h>
+
+#include "platform/file.h"
+
+namespace acma::agent {
+
+namespace {
+
+std::string where(const std::string& name, const toml::node& node) {
+    return name + ":" + std::to_string(node.source().begin.line);
+}
+
+template <typename T, typename Parse>
+Status set_text(const toml::node& node, std::optional<T>& out, Parse parse) {
+    const auto text = node.value<std::string>();
+    if (!text || !node.is_string()) {
+        return Error{ErrorCode::invalid, "must be a string in quotes"};
+    }
+    auto value = parse(*text);
+    if (!value) {
+        return value.error();
+    }
+    out = *value;
+    return {};
+}
+
+Status set_string(const toml::node& node, std::string& out) {
+    if (!node.is_string() || node.value_or(std::string()).empty()) {
+        return Error{ErrorCode::invalid, "must be a string that is not empty"};
+    }
+    out = node.value_or(std::string());
+    return {};
+}
+
+// Table and key -> destination: the one list of what agent.toml may say.
+struct Key {
+    std::string_view table;
+    std::string_view key;
+    std::function<Status(const toml::node&, Config&)> set;
+};
+
+const std::vector<Key>& keys() {
+    static const std::vector<Key> k_keys{
+        {"policy", "min-mem",
+         [](const toml::node& n, Config& c) { return set_text(n, c.min_mem, parse_size); }},
+        {"policy", "max-mem",
+         [](const toml::node& n, Config& c) { return set_text(n, c.max_mem, parse_size); }},
+        {"policy", "psi",
+         [](const toml::node& n, Config& c) { return set_text(n, c.psi, parse_psi); }},
+        {"policy", "mode",
+         [](const toml::node& n, Config& c) { return set_text(n, c.mode, parse_mode); }},
+        {"policy", "standalone",
+         [](const toml::node& n, Config& c) -> Status {
+             if (!n.is_boolean()) {
+                 return Error{ErrorCode::invalid, "must be true or false"};
+             }
+             c.standalone = n.value_or(false);
+             return {};
+         }},
+        {"channel", "name",
+         [](const toml::node& n, Config& c) { return set_string(n, c.channel); }},
+        {"channel", "socket",
+         [](const toml::node& n, Config& c) { return set_string(n, c.socket); }},
+    };
+    return k_keys;
+}
+
+Status set_key(const std::string& table, const std::string& key, const toml::node& node,
+               Config& config, const std::string& name) {
+    for (const auto& known : keys()) {
+        if (known.table == table && known.key == key) {
+            const Status status = known.set(node, config);
+            return status ? status
+                          : Status(status.error().in(where(name, node) + ": " + table + "." + key));
+        }
+    }
+    return Error{ErrorCode::invalid, where(name, node) + ": unknown key " + table + "." + key};
+}
+
+}  // namespace
+
+Result<Config> parse_config(std::string_view text, const std::string& name, Config base) {
+    toml::table document;
+    try {
+        document = toml::parse(text, name);
+    } catch (const toml::parse_error& error) {
+        return Error{ErrorCode::invalid, name + ":" + std::to_string(error.source().begin.line) +
+                                             ": " + std::string(error.description())};
+    }
+    for (const auto& [table_key, node] : document) {
+        const std::string table(table_key.str());
+        const toml::table* entries = node.as_table();
+        const bool known = std::any_of(keys().begin(), keys().end(),
+                                       [&](const Key& key) { return key.table == table; });
+        if (entries == nullptr || !known) {
+            return Error{ErrorCode::invalid, where(name, node) + ": unknown " +
+                                                 (entries == nullptr ? "key " : "table ") + table};
+        }
+        for (const auto& [key, value] : *entries) {
+            if (const Status status = set_key(table, std::string(key.str()), value, base, name);
+                !status) {
+                return status.error();
+            }
+        }
+    }
+    if (base.min_mem && base.max_mem && *base.min_mem > *base.max_mem) {
+        return Error{ErrorCode::invalid, name + ": policy.min-mem " + human(*base.min_mem) +
+                                             " is above policy.max-mem " + human(*base.max_mem)};
+    }
+    return base;
+}
+
+Result<Config> load_config(const std::string& path) {
+    std::vector<std::string> files;
+    std::error_code err;
+    if (std::filesystem::exists(path, err)) {
+        files.push_back(path);
+    }
+    std::vector<std::string> drop_ins;
+    for (const auto& entry : std::filesystem::directory_iterator(path + ".d", err)) {
+        if (entry.path().extension() == ".toml") {
+            drop_ins.push_back(entry.path().string());
+        }
+    }
+    std::sort(drop_ins.begin(), drop_ins.end());
+    files.insert(files.end(), drop_ins.begin(), drop_ins.end());
+
+    Config config;
+    for (const auto& file : files) {
+        const auto text = platform::read_file(file);
+        if (!text) {
+            return text.error();
+        }
+        auto next = parse_config(*text, file, config);
+        if (!next) {
+            return next;
+        }
+        config = *next;
+    }
+    return config;
+}
+
+Policy gentler(const Policy& host, const Config& config) {
+    Policy policy = host;
+    policy.psi = std::min(host.psi, config.psi.value_or(host.psi));
+    policy.min_mem =
+        std::min(host.max_mem, std::max(host.min_mem, config.min_mem.value_or(host.min_mem)));
+    // The order of Mode is from acting to not acting.
+    policy.mode = std::max(host.mode, config.mode.value_or(host.mode));
+    return policy;
+}
+
+std::optional<Policy> standalone_policy(const Config& config, Bytes ram) {
+    if (!config.standalone) {
+        return std::nullopt;
+    }
+    Policy policy;
+    policy.max_mem = config.max_mem.value_or(ram);
+    policy.min_mem = std::min(config.min_mem.value_or(k_least_min_mem), policy.max_mem);
+    policy.psi = config.psi.value_or(policy.psi);
+    policy.mode = config.mode.value_or(policy.mode);
+    return policy;
+}
+
+}  // namespace acma::agent

@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <exception>
+#include <iostream>
+
+#include <CLI/CLI.hpp>
+
+#include "guest-agent/agent.h"
+#include "guest-agent/config.h"
+#include "guest-agent/status_client.h"
+#include "proto/status_json.h"
+
+namespace {
+
+using namespace acma;
+
+int fail(const Error& error) {
+    std::cerr << "acma-agent: " << error.message << "\n";
+    return 1;
+}
+
+int check_config(const std::string& path) {
+    const auto config = agent::load_config(path);
+    if (!config) {
+        return fail(config.error());
+    }
+    std::cout << path << ": ok\n";
+    return 0;
+}
+
+int run(const std::string& config_path, const agent::Paths& paths, bool verbose) {
+    auto config = agent::load_config(config_path);
+    if (!config) {
+        return fail(config.error());
+    }
+    config->verbose = verbose;
+    return agent::Agent(std::move(*config), paths).run();
+}
+
+int print_status(const std::string& config_path, bool json) {
+    const auto config = agent::load_config(config_path);
+    const auto status = agent::ask_status(config ? config->socket : agent::Config{}.socket);
+    if (!status) {
+        return fail(status.error());
+    }
+    std::cout << (json ? proto::to_json(*status, proto::Layout::indented)
+                       : agent::describe(*status));
+    return 0;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) try {
+    CLI::App app{
+        "acma-agent keeps a guest as small as its policy allows and as large as its work needs."};
+    app.set_version_flag("--version", std::string("acma-agent " ACMA_VERSION));
+    std::string config_path = agent::k_default_config;
+    agent::Paths paths;
+    bool only_check = false;
+    bool json = false;
+    app.add_option("--config", config_path, "configuration file; FILE.d/*.toml are read after it")
+        ->capture_default_str();
+    app.add_flag("--check-config", only_check,
+                 "read the configuration, say what is wrong, and exit");
+    auto* run_command = app.add_subcommand("run", "the daemon, in the foreground");
+    run_command->add_option("--deadman", paths.deadman, "the acma-deadman program")
+        ->capture_default_str();
+    bool verbose = false;
+    run_command->add_flag("--verbose", verbose, "log every decision, not only changes of state");
+    auto* status_command = app.add_subcommand("status", "what the running agent does, and why");
+    status_command->add_flag("--json", json, "as JSON, sizes in bytes");
+    app.require_subcommand(0, 1);
+    CLI11_PARSE(app, argc, argv);
+
+    if (only_check) {
+        return check_config(config_path);
+    }
+    if (*run_command) {
+        return run(config_path, paths, verbose);
+    }
+    if (*status_command) {
+        return print_status(config_path, json);
+    }
+    std::cout << app.help();
+    return 2;
+} catch (const std::exception& error) {
+    std::cerr << "acma-agent: " << error.what() << "\n";
+    return 1;
+}

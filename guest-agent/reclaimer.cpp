@@ -1,0 +1,434 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "guest-agent/reclaimer.h"
+
+#include <algorithm>
+#include <filesystem>
+#include <fstream>
+#include <memory>
+#include <sstream>
+#include <utility>
+
+#include <time.h>
+
+#include "engine/autoscale/page_out.h"
+#include "engine/damon/regions.h"
+#include "engine/damon/validate.h"
+#include "platform/clock.h"
+#include "platform/file.h"
+
+namespace acma::agent {
+
+namespace {
+
+constexpr size_t k_kdamond = 0;
+constexpr size_t k_scheme = 0;
+// How old the map of used memory may get; making it costs about 10 million instructions.
+constexpr Micros k_regions_age_quick = Seconds(15);
+constexpr Micros k_regions_age_calm = Seconds(60);
+// At the calm pace sizes are only read this often: the loop then goes by swap-outs.
+constexpr Micros k_totals_age_calm = Seconds(10);
+constexpr Micros k_clearing_patience = Seconds(10);
+// A rate that differs by less is not worth a commit.
+constexpr uint64_t k_rate_step_divisor = 8;
+
+void pause_for(Micros duration) {
+    const timespec pause{.tv_sec = duration.count() / 1'000'000,
+                         .tv_nsec = duration.count() % 1'000'000 * 1'000};
+    (void)::nanosleep(&pause, nullptr);
+}
+
+bool nearly_equal(Bytes a, Bytes b) {
+    const Bytes apart = a > b ? a - b : b - a;
+    return apart * k_rate_step_divisor < std::max(a, b);
+}
+
+bool module_enabled(const ReclaimerPaths& paths, const std::string& module) {
+    const auto text = platform::read_file(paths.modules + "/" + module + "/parameters/enabled");
+    return text && text->starts_with('Y');
+}
+
+// The record is text, one fact a line, in /run: a reboot clears it, and pids with it.
+std::string to_text(const damon::OwnershipRecord& record) {
+    std::string text;
+    for (const auto& owned : record.kdamonds) {
+        text += "kdamond " + std::to_string(owned.index) + " " + std::to_string(owned.shape) + " " +
+                std::to_string(owned.pid) + "\n";
+    }
+    return text + (record.restore_damon_stat ? "restore_damon_stat\n" : "");
+}
+
+damon::OwnershipRecord parse_record(const std::string& text) {
+    damon::OwnershipRecord record;
+    std::istringstream words(text);
+    for (std::string word; words >> word;) {
+        damon::OwnedKdamond owned;
+        if (word == "restore_damon_stat") {
+            record.restore_damon_stat = true;
+        } else if (word == "kdamond" && words >> owned.index >> owned.shape >> owned.pid) {
+            record.kdamonds.push_back(owned);
+        }
+    }
+    return record;
+}
+
+Status write_record(const std::string& path, const damon::OwnershipRecord& record) {
+    std::error_code err;
+    std::filesystem::create_directories(std::filesystem::path(path).parent_path(), err);
+    const std::string next = path + ".new";
+    std::ofstream file(next, std::ios::trunc);
+    file << to_text(record);
+    file.close();
+    if (!file) {
+        return Error{ErrorCode::io, "cannot write " + next};
+    }
+    std::filesystem::rename(next, path, err);
+    return err ? Status(error_from_errno(err.value(), "rename " + next)) : Status();
+}
+
+// Nobody else uses DAMON when this succeeds, and what an earlier run left behind is off.
+Result<damon::OwnershipRecord> take_hold(const platform::DamonSysfs& sysfs,
+                                         const ReclaimerPaths& paths) {
+    const auto tree = sysfs.read_tree();
+    if (!tree) {
+        return tree.error().in("reading DAMON's tree");
+    }
+    const auto noted = platform::read_file(paths.owner);
+    const auto ownership =
+        damon::decide_ownership(*tree, noted ? parse_record(*noted) : damon::OwnershipRecord{},
+                                {.stat = module_enabled(paths, "damon_stat"),
+                                 .reclaim = module_enabled(paths, "damon_reclaim"),
+                                 .lru_sort = module_enabled(paths, "damon_lru_sort")});
+    if (!ownership) {
+        return ownership.error();
+    }
+    if (ownership->claim == damon::Claim::foreign || ownership->claim == damon::Claim::busy) {
+        return Error{ErrorCode::busy, ownership->reason};
+    }
+    for (const size_t index : ownership->ours) {
+        (void)sysfs.command(index, damon::StateCommand::off);  // fails where it is off already
+    }
+    const damon::OwnershipRecord record{.restore_damon_stat = ownership->restore_damon_stat};
+    if (const Status status = write_record(paths.owner, record); !status) {
+        return status.error();
+    }
+    if (ownership->clear_damon_stat) {
+        if (const Status status =
+                platform::write_file(paths.modules + "/damon_stat/parameters/enabled", "N");
+            !status) {
+            return status.error().in("DAMON_STAT holds DAMON and could not be switched off");
+        }
+    }
+    return record;
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Reclaimer>> Reclaimer::open(ReclaimerPaths paths) {
+    const platform::DamonSysfs sysfs(paths.damon_admin);
+    if (!sysfs.present()) {
+        return Error{ErrorCode::unsupported,
+                     "this kernel has no DAMON in sysfs (" + paths.damon_admin +
+                         "; needs CONFIG_DAMON_SYSFS and CONFIG_DAMON_PADDR, Linux 6.12 or newer)"};
+    }
+    const auto iomem = platform::read_file(paths.iomem);
+    auto ram =
+        iomem ? damon::parse_iomem(*iomem) : Result<std::vector<damon::Region>>(iomem.error());
+    if (ram) {
+        ram = damon::target_regions(*ram);
+    }
+    if (!ram) {
+        return ram.error();
+    }
+    std::vector<platform::PhysicalRange> ranges;
+    for (const auto& region : *ram) {
+        ranges.push_back({.start = Bytes(region.start.count()), .end = Bytes(region.end.count())});
+    }
+    auto record = take_hold(sysfs, paths);
+    if (!record) {
+        return record.error();
+    }
+    auto features = sysfs.detect_features();
+    if (!features) {
+        return features.error();
+    }
+    return std::unique_ptr<Reclaimer>(
+        new Reclaimer(std::move(paths), sysfs, *features, std::move(ranges), *record));
+}
+
+Reclaimer::Reclaimer(ReclaimerPaths paths, platform::DamonSysfs sysfs, damon::Features features,
+                     std::vector<platform::PhysicalRange> ram, damon::OwnershipRecord record)
+    : paths_(std::move(paths)),
+      sysfs_(std::move(sysfs)),
+      features_(features),
+      ram_(std::move(ram)),
+      record_(std::move(record)),
+      worker_([this] { work(); }) {}
+
+Reclaimer::~Reclaimer() {
+    (void)stop_now();
+    {
+        const std::lock_guard lock(mutex_);
+        quit_ = true;
+    }
+    changed_.notify_all();
+    worker_.join();
+    // The worker may have been about to switch on when it was told to stop; may_run_ kept it off.
+    (void)sysfs_.apply({damon::Write{"kdamonds/nr_kdamonds", "0"}});
+    std::error_code err;
+    std::filesystem::remove(paths_.owner, err);
+    if (record_.restore_damon_stat) {
+        (void)platform::write_file(paths_.modules + "/damon_stat/parameters/enabled", "Y");
+    }
+}
+
+std::string Reclaimer::state_file() const {
+    return sysfs_.path("kdamonds/" + std::to_string(k_kdamond) + "/state");
+}
+
+void Reclaimer::order(const autoscale::Decision& decision) {
+    if (!decision.page_out) {
+        (void)stop_now();
+        return;
+    }
+    {
+        const std::lock_guard lock(switch_mutex_);
+        may_run_ = true;
+    }
+    {
+        const std::lock_guard lock(mutex_);
+        ordered_ = decision;
+    }
+    changed_.notify_all();
+}
+
+Status Reclaimer::stop_now() {
+    {
+        const std::lock_guard lock(mutex_);
+        ordered_.reset();
+        report_.running = false;
+    }
+    const std::lock_guard lock(switch_mutex_);
+    may_run_ = false;
+    const Status status = sysfs_.command(k_kdamond, damon::StateCommand::off);
+    // Never started (invalid), already ended (permission on 6.12), no kdamond yet (not_found): off.
+    if (!status && status.error().code == ErrorCode::busy) {
+        return status.error().in("switching page-out off");
+    }
+    return {};
+}
+
+bool Reclaimer::wanted() const {
+    const std::lock_guard lock(mutex_);
+    return ordered_.has_value() && !quit_;
+}
+
+Reclaimer::Report Reclaimer::report() const {
+    const std::lock_guard lock(mutex_);
+    return report_;
+}
+
+void Reclaimer::work() {
+    for (;;) {
+        autoscale::Decision decision;
+        {
+            std::unique_lock lock(mutex_);
+            changed_.wait(lock, [this] { return quit_ || ordered_; });
+            if (quit_) {
+                return;
+            }
+            decision = *ordered_;
+        }
+        const Status status = carry_out(decision);
+        const std::lock_guard lock(mutex_);
+        if (!ordered_) {
+            continue;  // stopped meanwhile: whatever failed failed because of that
+        }
+        report_.error = status ? std::nullopt : std::optional(status.error());
+        // The same order once more only when the loop gives it: it decides at its own pace.
+        if (*ordered_ == decision) {
+            ordered_.reset();
+        }
+    }
+}
+
+Status Reclaimer::carry_out(const autoscale::Decision& decision) {
+    const auto state = on_ ? sysfs_.state(k_kdamond) : Result<damon::State>(damon::State::off);
+    on_ = state && *state == damon::State::on;
+    const Status status = on_ ? change(decision) : start(decision);
+    const std::lock_guard lock(mutex_);
+    report_.running = on_ && status.ok();
+    return status;
+}
+
+Status Reclaimer::refresh_regions(autoscale::Pace pace) {
+    const auto pieces = platform::probe_page_map(paths_.kpageflags, ram_);
+    std::vector<autoscale::PieceOfRam> ram;
+    if (pieces) {
+        for (const auto& piece : *pieces) {
+            ram.push_back({.region = {.start = damon::Address(piece.start.count()),
+                                      .end = damon::Address((piece.start + piece.size).count())},
+                           .evictable = piece.evictable,
+                           .probes = platform::k_probes_per_piece});
+        }
+    } else {
+        // Without the map all RAM is monitored: slower to find what is cold, not wrong.
+        for (const auto& range : ram_) {
+            ram.push_back({.region = {.start = damon::Address(range.start.count()),
+                                      .end = damon::Address(range.end.count())},
+                           .evictable = 1,
+                           .probes = 1});
+        }
+    }
+    regions_ = autoscale::worth_monitoring(ram, pace);
+    regions_pace_ = pace;
+    regions_at_ = platform::now();
+    return {};
+}
+
+Status Reclaimer::write_model(const damon::Kdamond& next) {
+    if (const Status status = damon::validate({next}, features_); !status) {
+        return status;
+    }
+    auto plan = damon::plan_update(written_, {next}, features_);
+    if (!plan) {
+        return plan.error();
+    }
+    if (plan->empty()) {
+        return {};
+    }
+    // A plan that fails in the middle leaves an unknown tree: the next start writes it afresh.
+    // Noted before it is done, so that a crash in between leaves nothing that looks foreign.
+    if (const Status status = note(next); !status) {
+        return status;
+    }
+    const bool running = on_;
+    const Status status =
+        sysfs_.apply(running ? damon::plan_commit(std::move(*plan), k_kdamond) : std::move(*plan));
+    if (!status) {
+        written_.clear();
+        return status;
+    }
+    written_ = {next};
+    return {};
+}
+
+Status Reclaimer::note(const damon::Kdamond& next) {
+    const uint64_t shape = damon::shape(next);
+    const bool known = std::any_of(record_.kdamonds.begin(), record_.kdamonds.end(),
+                                   [&](const auto& owned) { return owned.shape == shape; });
+    if (known) {
+        return {};
+    }
+    // The last one stays until the writes are through.
+    if (record_.kdamonds.size() > 1) {
+        record_.kdamonds.erase(record_.kdamonds.begin());
+    }
+    record_.kdamonds.push_back({.index = k_kdamond, .shape = shape, .pid = -1});
+    return write_record(paths_.owner, record_);
+}
+
+Status Reclaimer::switch_on() {
+    const std::lock_guard lock(switch_mutex_);
+    if (!may_run_) {
+        return Error{ErrorCode::busy, "page-out was stopped meanwhile"};
+    }
+    const Status status = sysfs_.command(k_kdamond, damon::StateCommand::on);
+    on_ = status.ok();
+    return status;
+}
+
+Status Reclaimer::wait_until_cleared() {
+    Bytes all;
+    for (const auto& region : regions_) {
+        all += Bytes((region.end - region.start).count());
+    }
+    const Time deadline = platform::now() + k_clearing_patience;
+    while (wanted() && platform::now() < deadline) {
+        pause_for(autoscale::k_clearing_apply);
+        if (const Status status =
+                sysfs_.command(k_kdamond, damon::StateCommand::update_schemes_stats);
+            !status) {
+            return status;
+        }
+        const auto done = sysfs_.scheme_done(k_kdamond, k_scheme);
+        if (!done) {
+            return done.error();
+        }
+        if (done->tried >= scale(all, BasisPoints(9'500))) {
+            break;
+        }
+    }
+    return {};
+}
+
+Status Reclaimer::start(const autoscale::Decision& decision) {
+    on_ = false;
+    of_this_kdamond_ = {};
+    if (const Status status = refresh_regions(decision.pace); !status) {
+        return status;
+    }
+    if (written_.empty()) {
+        (void)sysfs_.apply({damon::Write{"kdamonds/nr_kdamonds", "0"}});
+    }
+    if (const Status status = write_model(autoscale::clearing_kdamond(regions_)); !status) {
+        return status.error().in("setting up DAMON");
+    }
+    if (const Status status = switch_on(); !status) {
+        return status.error().in("starting DAMON");
+    }
+    if (const Status status = wait_until_cleared(); !status) {
+        return status.error().in("clearing Accessed bits");
+    }
+    // What the clearing pass tried is not page-out's.
+    if (const auto done = sysfs_.scheme_done(k_kdamond, k_scheme)) {
+        of_this_kdamond_ = *done;
+    }
+    return change(decision);
+}
+
+Status Reclaimer::change(const autoscale::Decision& decision) {
+    const Time now = platform::now();
+    const bool quick = decision.pace == autoscale::Pace::quick;
+    if (regions_pace_ != decision.pace ||
+        now - regions_at_ > (quick ? k_regions_age_quick : k_regions_age_calm)) {
+        if (const Status status = refresh_regions(decision.pace); !status) {
+            return status;
+        }
+    }
+    damon::Kdamond next = autoscale::page_out_kdamond(decision, regions_, features_);
+    if (!written_.empty() && !written_[0].contexts.empty()) {
+        const auto& last = written_[0].contexts[0];
+        auto& quota = next.contexts[0].schemes[0].quota;
+        if (last.attrs == next.contexts[0].attrs &&
+            nearly_equal(last.schemes[0].quota.bytes, quota.bytes)) {
+            quota.bytes = last.schemes[0].quota.bytes;
+        }
+    }
+    if (const Status status = write_model(next); !status) {
+        return status.error().in("changing page-out");
+    }
+    if (quick || now - totals_at_ >= k_totals_age_calm) {
+        totals_at_ = now;
+        return update_totals();
+    }
+    return {};
+}
+
+Status Reclaimer::update_totals() {
+    if (const Status status = sysfs_.command(k_kdamond, damon::StateCommand::update_schemes_stats);
+        !status) {
+        return status.error().in("reading what page-out did");
+    }
+    const auto done = sysfs_.scheme_done(k_kdamond, k_scheme);
+    if (!done) {
+        return done.error();
+    }
+    const std::lock_guard lock(mutex_);
+    report_.applied_total += done->applied - of_this_kdamond_.applied;
+    report_.full_windows_total +=
+        detail::sub_saturating(done->full_windows, of_this_kdamond_.full_windows);
+    of_this_kdamond_ = *done;
+    return {};
+}
+
+}  // namespace acma::agent

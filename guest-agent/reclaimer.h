@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: Apache-2.0
+// Act: makes one kdamond do what the last Decision says. DAMON's commands block (a commit on 6.12
+// up to an aggregation interval), so they run on a worker thread; stopping does not wait for it.
+#pragma once
+
+#include <atomic>
+#include <condition_variable>
+#include <functional>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "engine/autoscale/autoscale.h"
+#include "engine/base/result.h"
+#include "engine/damon/features.h"
+#include "engine/damon/model.h"
+#include "engine/damon/ownership.h"
+#include "platform/damon_sysfs.h"
+#include "platform/page_map.h"
+
+namespace acma::agent {
+
+struct ReclaimerPaths {
+    std::string damon_admin = "/sys/kernel/mm/damon/admin";
+    std::string modules = "/sys/module";
+    std::string iomem = "/proc/iomem";
+    std::string kpageflags = "/proc/kpageflags";
+    std::string owner = "/run/acma/agent.damon";  // says that the configured kdamond is ours
+};
+
+class Reclaimer {
+  public:
+    struct Report {
+        Bytes applied_total;  // since the agent's start, over all kdamonds it ran
+        uint64_t full_windows_total = 0;
+        bool running = false;        // the kdamond is on
+        std::optional<Error> error;  // why the last order could not be carried out
+    };
+
+    // Takes hold of DAMON: refuses when someone else uses it, clears DAMON_STAT where it holds
+    // DAMON, finds out what this kernel has. The error says what is missing and how to free it.
+    [[nodiscard]] static Result<std::unique_ptr<Reclaimer>> open(ReclaimerPaths paths);
+    // The kdamond is off and gone, DAMON_STAT as it was.
+    ~Reclaimer();
+    Reclaimer(const Reclaimer&) = delete;
+    Reclaimer& operator=(const Reclaimer&) = delete;
+
+    // The latest order counts; returns at once. page_out == false is carried out at once, here.
+    void order(const autoscale::Decision& decision);
+    // The kdamond is off when this returns: at most an apply step later.
+    Status stop_now();
+
+    [[nodiscard]] Report report() const;
+    [[nodiscard]] std::string state_file() const;
+    [[nodiscard]] const damon::Features& features() const { return features_; }
+
+  private:
+    Reclaimer(ReclaimerPaths paths, platform::DamonSysfs sysfs, damon::Features features,
+              std::vector<platform::PhysicalRange> ram, damon::OwnershipRecord record);
+
+    void work();
+    [[nodiscard]] Status carry_out(const autoscale::Decision& decision);
+    [[nodiscard]] Status start(const autoscale::Decision& decision);
+    [[nodiscard]] Status change(const autoscale::Decision& decision);
+    [[nodiscard]] Status write_model(const damon::Kdamond& next);
+    [[nodiscard]] Status switch_on();
+    [[nodiscard]] Status wait_until_cleared();
+    [[nodiscard]] Status update_totals();
+    [[nodiscard]] Status refresh_regions(autoscale::Pace pace);
+    [[nodiscard]] Status note(const damon::Kdamond& next);
+    [[nodiscard]] bool wanted() const;
+
+    const ReclaimerPaths paths_;
+    const platform::DamonSysfs sysfs_;
+    const damon::Features features_;
+    const std::vector<platform::PhysicalRange> ram_;
+
+    // Only the worker uses these.
+    damon::OwnershipRecord record_;
+    damon::Kdamonds written_;
+    std::vector<damon::Region> regions_;
+    Time regions_at_{};
+    autoscale::Pace regions_pace_ = autoscale::Pace::quick;
+    Time totals_at_{};
+    platform::DamonSysfs::Done of_this_kdamond_{};
+    bool on_ = false;
+
+    mutable std::mutex mutex_;  // protects what follows
+    std::condition_variable changed_;
+    std::optional<autoscale::Decision> ordered_;
+    bool quit_ = false;
+    Report report_;
+
+    std::mutex switch_mutex_;  // held over every write of "on" and "off": a stop is never overtaken
+    bool may_run_ = false;     // protected by switch_mutex_
+
+    std::thread worker_;
+};
+
+}  // namespace acma::agent
