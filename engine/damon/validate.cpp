@@ -10,6 +10,8 @@ namespace acma::damon {
 
 namespace {
 
+constexpr uint32_t k_32_bits = std::numeric_limits<uint32_t>::max();
+
 // Problems are found bottom up: a check names its file, every caller puts its directory in front.
 using Problem = std::optional<std::string>;
 
@@ -82,7 +84,7 @@ Problem check_intervals(const Intervals& intervals) {
                        "not a multiple of sample_us (" + to_text(intervals.sample) +
                            "), so access rates would be off");
     }
-    if (intervals.aggr / intervals.sample > std::numeric_limits<uint32_t>::max()) {
+    if (intervals.aggr / intervals.sample > k_32_bits) {
         return problem("aggr_us", intervals.aggr, "more than 2^32 samples");
     }
     if (intervals.update < intervals.sample) {
@@ -103,8 +105,7 @@ Problem check_probes(const MonitoringAttrs& attrs) {
     }
     const auto samples = static_cast<uint64_t>(attrs.intervals.aggr / attrs.intervals.sample);
     // damon_valid_probe_params(): hits are counted in a byte, their weighted sum in 32 bits.
-    if (sum > 0 && (samples > std::numeric_limits<uint8_t>::max() ||
-                    sum > std::numeric_limits<uint32_t>::max() / samples)) {
+    if (sum > 0 && (samples > std::numeric_limits<uint8_t>::max() || sum > k_32_bits / samples)) {
         return problem("probes",
                        "weights need at most 255 samples an aggregation, and their sum "
                        "times the samples must stay below 2^32");
@@ -196,7 +197,7 @@ Problem check_order(std::string_view dir, const Range<T>& range) {
 // The kernel keeps these in 32 bits and cuts the rest off.
 template <typename T>
 Problem check_32_bits(std::string_view dir, const Range<T>& range) {
-    constexpr T k_limit(std::numeric_limits<uint32_t>::max());
+    constexpr T k_limit(k_32_bits);
     if (range.min > k_limit) {
         return problem(std::string(dir) + "/min", range.min, "the kernel keeps only 32 bits");
     }
@@ -397,6 +398,16 @@ Problem check_action(const Scheme& scheme, const Context& context, const Feature
         return problem("dests/nr_dests", scheme.dests.size(),
                        "only migrate_hot and migrate_cold of vaddr look at it");
     }
+    for (size_t i = 0; i < scheme.dests.size(); i++) {
+        const Dest& dest = scheme.dests[i];
+        const std::string dir = "dests/" + std::to_string(i);
+        if (static_cast<int>(dest.id) < 0) {
+            return under(dir, problem("id", dest.id, "it must be the number of a node"));
+        }
+        if (dest.weight.count() > k_32_bits) {
+            return under(dir, problem("weight", dest.weight, "the kernel keeps only 32 bits"));
+        }
+    }
     if (is_migration(scheme.action) && scheme.dests.empty() &&
         static_cast<int>(scheme.target_nid) < 0) {
         return problem("target_nid", scheme.target_nid, "a migration needs a node to go to");
@@ -440,8 +451,8 @@ Problem check_context(const Context& context, const Features& features) {
 }
 
 Problem check_kdamond(const Kdamond& kdamond, const Features& features) {
-    if (kdamond.refresh < Millis(0)) {
-        return problem("refresh_ms", kdamond.refresh, "it must not be negative");
+    if (kdamond.refresh < Millis(0) || kdamond.refresh > Millis(k_32_bits)) {
+        return problem("refresh_ms", kdamond.refresh, "it must be 0 to 4294967295");
     }
     if (kdamond.contexts.size() != 1) {
         return problem("contexts/nr_contexts", kdamond.contexts.size(),

@@ -1,6 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <algorithm>
-
 #include <gtest/gtest.h>
 
 #include "engine/damon/features.h"
@@ -9,6 +7,7 @@
 #include "engine/damon/tree.h"
 #include "engine/damon/validate.h"
 #include "tests/unit/damon/captured.h"
+#include "tests/unit/damon/kernels.h"
 #include "tests/unit/damon/simulated_tree.h"
 
 namespace acma::damon::test {
@@ -41,18 +40,8 @@ Plan must_update(const Kdamonds& previous, const Kdamonds& next, const Features&
 
 }  // namespace
 
-class PlanOnKernel : public testing::TestWithParam<std::string> {
-  protected:
-    const Captured& kernel_ = captured(GetParam());
-    const Features features_ = features_of(kernel_);
-    SimulatedTree sysfs_{kernel_};
-};
-INSTANTIATE_TEST_SUITE_P(Kernels, PlanOnKernel, testing::ValuesIn(all_series()),
-                         [](const auto& param) {
-                             std::string name = param.param;
-                             std::ranges::replace(name, '.', '_');
-                             return "Linux" + name;
-                         });
+class PlanOnKernel : public OnKernel {};
+ON_ALL_KERNELS(PlanOnKernel);
 
 TEST_P(PlanOnKernel, ATypicalReclaimSchemeIsTheGoldenListOfWrites) {
     const Kdamond desired = typical_reclaim(features_);

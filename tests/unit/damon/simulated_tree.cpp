@@ -71,6 +71,11 @@ bool is_signed(std::string_view name) {
            name == "damon_target_idx";
 }
 
+bool is_32_bits(std::string_view name) {
+    return name.ends_with("_permil") || name == "refresh_ms" || name == "id" || name == "weight" ||
+           name.starts_with("fail_charge_");
+}
+
 bool is_read_only(std::string_view path, std::string_view name) {
     constexpr std::array<std::string_view, 3> k_names = {"pid", "avail_operations",
                                                          "effective_bytes"};
@@ -344,6 +349,12 @@ std::string SimulatedTree::write_value(const std::string& path, std::string_view
         const std::optional<std::string> text = kernel_number(value, is_signed(name));
         if (!text) {
             return kernel_.answer("bytes nonsense");
+        }
+        if (is_32_bits(name) && text->size() > 9 && std::stoull(*text) > 0xffff'ffff) {
+            return kernel_.answer("age_permil 4294967296");
+        }
+        if (name == "addr_unit" && *text == "0") {
+            return kernel_.answer("addr_unit 0");
         }
         set(path, *text);
         return "ok";
