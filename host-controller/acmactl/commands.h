@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: Apache-2.0
+// acmactl's verbs: what is asked of the controller, and what is printed.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "proto/controller_api.h"
+
+namespace acma::ctl {
+
+// Exit codes, as documented in acmactl(1).
+enum class Exit : int {
+    good = 0,
+    refused = 1,      // the controller says no, and why
+    usage = 2,        // the command line is wrong
+    not_found = 3,    // no such running domain
+    unreachable = 4,  // no controller to ask, or not for us
+};
+
+struct Target {
+    std::string socket = "/run/acma/controller.sock";
+    bool json = false;
+};
+
+[[nodiscard]] Exit list(const Target& target);
+[[nodiscard]] Exit show(const Target& target, const std::string& domain);
+[[nodiscard]] Exit explain(const Target& target, const std::string& domain);
+[[nodiscard]] Exit set(const Target& target, const std::string& domain,
+                       const proto::PolicyChange& change);
+// `count` 0: until it is stopped. Redraws on a terminal, else prints plain lines.
+struct TopOptions {
+    double interval_s = 1;
+    uint64_t count = 0;
+};
+[[nodiscard]] Exit top(const Target& target, const TopOptions& options);
+
+}  // namespace acma::ctl

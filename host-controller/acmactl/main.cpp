@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: Apache-2.0
+// acmactl: what operators ask of acma-controller.
+#include <cstdio>
+#include <exception>
+#include <functional>
+#include <optional>
+
+#include <CLI/CLI.hpp>
+
+#include "host-controller/acmactl/commands.h"
+#include "host-controller/metadata/policy_patch.h"
+
+namespace acma::ctl {
+namespace {
+
+// Policy fields come as text and are read by the same code as metadata.
+struct PolicyTexts {
+    std::optional<std::string> min_mem;
+    std::optional<std::string> max_mem;
+    std::optional<std::string> psi;
+    std::optional<std::string> shares;
+    std::optional<std::string> mode;
+};
+
+Result<proto::PolicyChange> read_change(const PolicyTexts& texts) {
+    proto::PolicyChange change;
+    const std::pair<const char*, const std::optional<std::string>&> fields[] = {
+        {"min-mem", texts.min_mem}, {"max-mem", texts.max_mem}, {"psi", texts.psi},
+        {"shares", texts.shares},   {"mode", texts.mode},
+    };
+    bool any = false;
+    for (const auto& [name, text] : fields) {
+        if (!text) {
+            continue;
+        }
+        any = true;
+        if (const Status set = host::set_field(change, name, *text); !set) {
+            return set.error().in("set");
+        }
+    }
+    if (!any) {
+        return Error{ErrorCode::invalid,
+                     "set: give at least one of --min-mem, --max-mem, --psi, --shares, --mode"};
+    }
+    return change;
+}
+
+Exit run_set(const Target& target, const std::string& domain, const PolicyTexts& texts) {
+    const Result<proto::PolicyChange> change = read_change(texts);
+    if (!change) {
+        std::fprintf(stderr, "acmactl: %s\n", change.error().message.c_str());
+        return Exit::usage;
+    }
+    return set(target, domain, *change);
+}
+
+int run(int argc, char** argv) {
+    CLI::App app{"Shows and sets how much memory the virtual machines of this host have."};
+    app.name("acmactl");
+    app.set_version_flag("--version", ACMA_VERSION);
+    app.require_subcommand(1);
+    app.fallthrough();  // --socket and --json may stand after the verb
+
+    Target target;
+    app.add_option("--socket", target.socket, "The controller's socket")
+        ->envname("ACMA_SOCKET")
+        ->capture_default_str();
+
+    std::string domain;
+    PolicyTexts texts;
+    TopOptions top_options;
+    std::function<Exit()> chosen;
+    const auto verb = [&app, &chosen](const char* name, const char* help,
+                                      std::function<Exit()> action) {
+        CLI::App* command = app.add_subcommand(name, help);
+        command->callback([&chosen, action = std::move(action)] { chosen = action; });
+        return command;
+    };
+    const auto takes_domain = [&domain](CLI::App* command) {
+        command->add_option("DOM", domain, "Domain: its name, UUID or id")->required();
+    };
+    const auto takes_json = [&target](CLI::App* command) {
+        command->add_flag("--json", target.json, "Print JSON");
+    };
+
+    takes_json(verb("list", "All running domains", [&target] { return list(target); }));
+    CLI::App* show_verb =
+        verb("show", "One domain", [&target, &domain] { return show(target, domain); });
+    takes_domain(show_verb);
+    takes_json(show_verb);
+    CLI::App* explain_verb = verb("explain", "The last decisions about a domain",
+                                  [&target, &domain] { return explain(target, domain); });
+    takes_domain(explain_verb);
+    takes_json(explain_verb);
+    CLI::App* set_verb =
+        verb("set", "Set a domain's policy; what is not given stays",
+             [&target, &domain, &texts] { return run_set(target, domain, texts); });
+    takes_domain(set_verb);
+    set_verb->add_option("--min-mem", texts.min_mem, "Never less, such as 512MiB");
+    set_verb->add_option("--max-mem", texts.max_mem, "Never more, such as 4GiB");
+    set_verb->add_option("--psi", texts.psi, "Acceptable memory pressure, such as 0.1%");
+    set_verb->add_option("--shares", texts.shares, "Weight against other domains (1000)");
+    set_verb->add_option("--mode", texts.mode, "auto, observe or off");
+    CLI::App* top_verb = verb("top", "All running domains, again and again",
+                              [&target, &top_options] { return top(target, top_options); });
+    takes_json(top_verb);
+    top_verb->add_option("--interval", top_options.interval_s, "Seconds between refreshes")
+        ->check(CLI::Range(0.1, 3600.0))
+        ->capture_default_str();
+    top_verb->add_option("--count", top_options.count, "End after this many; 0: never");
+
+    try {
+        app.parse(argc, argv);
+    } catch (const CLI::ParseError& error) {
+        return app.exit(error) == 0 ? 0 : static_cast<int>(Exit::usage);
+    }
+    return static_cast<int>(chosen());
+}
+
+}  // namespace
+}  // namespace acma::ctl
+
+int main(int argc, char** argv) {
+    try {
+        return acma::ctl::run(argc, argv);
+    } catch (const std::exception& error) {
+        std::fprintf(stderr, "acmactl: %s\n", error.what());
+        return static_cast<int>(acma::ctl::Exit::refused);
+    }
+}

@@ -1,0 +1,211 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "host-controller/acmactl/render.h"
+
+#include <algorithm>
+#include <array>
+#include <ctime>
+#include <vector>
+
+namespace acma::ctl {
+
+namespace {
+using proto::VmSummary;
+using Row = std::vector<std::string>;
+
+std::string or_dash(bool known, const std::string& text) {
+    return known ? text : "-";
+}
+
+// Columns as wide as their longest cell, two spaces between; the first one is a name, the rest are
+// right-aligned figures up to `figures`, then words.
+std::string table(const std::vector<Row>& rows, size_t figures) {
+    std::vector<size_t> widths(rows.front().size());
+    for (const Row& row : rows) {
+        for (size_t i = 0; i < row.size(); ++i) {
+            widths[i] = std::max(widths[i], row[i].size());
+        }
+    }
+    std::string text;
+    for (const Row& row : rows) {
+        std::string line;
+        for (size_t i = 0; i < row.size(); ++i) {
+            const std::string pad(widths[i] - row[i].size(), ' ');
+            const bool right = i > 0 && i <= figures;
+            line += (i == 0 ? "" : "  ") + (right ? pad + row[i] : row[i] + pad);
+        }
+        line.erase(line.find_last_not_of(' ') + 1);
+        text += line + "\n";
+    }
+    return text;
+}
+
+std::string mark_words(const VmSummary& vm) {
+    std::string words;
+    for (const proto::Mark& mark : vm.marks) {
+        words += (words.empty() ? "" : ",") + mark.what;
+    }
+    return printable(words);
+}
+
+std::string psi_of(const VmSummary& vm) {
+    return or_dash(vm.psi.has_value(), vm.psi ? human(*vm.psi) : "");
+}
+
+Row row_of(const VmSummary& vm) {
+    const bool measured = vm.host > Bytes(0);
+    return {printable(vm.name),
+            or_dash(vm.policy.has_value(), vm.policy ? human(vm.policy->min_mem) : ""),
+            or_dash(vm.policy.has_value(), vm.policy ? human(vm.policy->max_mem) : ""),
+            human(vm.balloon_target),
+            human(vm.balloon_actual),
+            or_dash(measured, human(vm.host)),
+            psi_of(vm),
+            or_dash(vm.policy.has_value(), vm.policy ? human(vm.policy->psi) : ""),
+            std::string(to_string(vm.state)),
+            vm.agent_state ? std::string(to_string(*vm.agent_state))
+                           : std::string(vm.agent_connected ? "connected" : "-"),
+            mark_words(vm)};
+}
+
+const Row k_header{"NAME", "MIN",        "MAX",   "TARGET", "ACTUAL", "HOST",
+                   "PSI",  "PSI-TARGET", "STATE", "AGENT",  "MARKS"};
+constexpr size_t k_figures = 7;
+
+std::string vm_table(const std::vector<VmSummary>& vms) {
+    std::vector<Row> rows{k_header};
+    for (const VmSummary& vm : vms) {
+        rows.push_back(row_of(vm));
+    }
+    return table(rows, k_figures);
+}
+
+std::string host_line(const proto::HostSummary& host) {
+    std::string line = "host " + human(host.mem_total) + ", available " +
+                       human(host.mem_available) + ", granted " + human(host.granted) + ", psi " +
+                       human(host.psi);
+    line += host.libvirt_connected ? "" : ", libvirt is not connected";
+    line += host.dry_run ? ", dry run" : "";
+    return line + "\n";
+}
+
+void add(std::string& text, const std::string& name, const std::string& value) {
+    constexpr size_t k_width = 18;
+    text += name + std::string(k_width - std::min(k_width - 1, name.size()), ' ') + value + "\n";
+}
+
+void add_agent(std::string& text, const proto::VmAgent& agent) {
+    add(text, "agent",
+        agent.connected ? "connected, version " + printable(agent.version)
+                        : std::string("not connected"));
+    if (!agent.status) {
+        return;
+    }
+    const AgentStatus& status = *agent.status;
+    add(text, "  as of", agent.age ? human(*agent.age) + " ago" : "-");
+    add(text, "  state", std::string(to_string(status.state)) + ": " + printable(status.reason));
+    add(text, "  policy in force",
+        describe(status.policy) + " (from " + std::string(to_string(status.policy_source)) + ")");
+    add(text, "  memory",
+        human(status.mem_total) + ", free " + human(status.mem_free) + ", available " +
+            human(status.mem_available));
+    add(text, "  working set", human(status.working_set));
+    add(text, "  psi", human(status.psi));
+    add(text, "  page-out",
+        human(status.quota_per_s) + " a second at most, " + human(status.reclaimed_total) +
+            " since start");
+    add(text, "  swap",
+        human(status.swap_total - status.swap_free) + " of " + human(status.swap_total));
+    add(text, "  OOM kills", std::to_string(status.oom_kills_total));
+    for (const Problem& problem : status.problems) {
+        add(text, "  problem", printable(problem.message));
+    }
+}
+}  // namespace
+
+std::string printable(const std::string& text) {
+    std::string clean;
+    for (const char c : text) {
+        const auto byte = static_cast<unsigned char>(c);
+        constexpr unsigned char k_space = 0x20;
+        constexpr unsigned char k_delete = 0x7f;
+        clean.push_back(byte < k_space || byte == k_delete ? '?' : c);
+    }
+    return clean;
+}
+
+std::string utc(Micros wall) {
+    const std::time_t seconds = std::chrono::duration_cast<Seconds>(wall).count();
+    std::tm parts{};
+    std::array<char, sizeof "2026-11-21T10:00:00Z"> text{};
+    if (::gmtime_r(&seconds, &parts) == nullptr ||
+        std::strftime(text.data(), text.size(), "%Y-%m-%dT%H:%M:%SZ", &parts) == 0) {
+        return "-";
+    }
+    return text.data();
+}
+
+std::string render_list(const proto::VmList& list) {
+    return vm_table(list.vms) + (list.host.libvirt_connected ? "" : "libvirt is not connected\n");
+}
+
+std::string render_detail(const proto::VmDetail& detail) {
+    const VmSummary& vm = detail.vm;
+    std::string text;
+    add(text, "name", printable(vm.name));
+    add(text, "uuid", printable(vm.uuid));
+    add(text, "id", or_dash(vm.id.has_value(), vm.id ? std::to_string(*vm.id) : ""));
+    add(text, "state", std::string(to_string(vm.state)));
+    add(text, "policy", vm.policy ? describe(*vm.policy) : "none");
+    add(text, "policy source", printable(vm.policy_source));
+    add(text, "RAM", human(vm.ram));
+    add(text, "balloon target", human(vm.balloon_target));
+    add(text, "balloon actual", human(vm.balloon_actual));
+    add(text, "host bytes",
+        vm.host > Bytes(0) ? human(vm.host) + ", of it swapped " + human(vm.host_swap)
+                           : "not measured");
+    add(text, "QEMU's own", human(vm.qemu_own));
+    add_agent(text, detail.agent);
+    for (const proto::Mark& mark : vm.marks) {
+        add(text, "mark " + printable(mark.what), printable(mark.message));
+    }
+    add(text, "last reason", printable(vm.last_reason));
+    return text;
+}
+
+std::string render_explanation(const proto::Explanation& explanation) {
+    std::string text;
+    for (const proto::ExplainEntry& entry : explanation.entries) {
+        text += utc(entry.time) + "  " + printable(entry.decision) + ": " +
+                printable(entry.reason) + "\n";
+    }
+    return text.empty() ? "nothing was decided yet\n" : text;
+}
+
+std::string render_top(const proto::VmList& list, Micros wall) {
+    std::vector<VmSummary> vms = list.vms;
+    std::stable_sort(vms.begin(), vms.end(),
+                     [](const VmSummary& a, const VmSummary& b) { return a.host > b.host; });
+    std::string text = "acma " + utc(wall) + "  " + host_line(list.host) + "\n" + vm_table(vms);
+    for (const VmSummary& vm : vms) {
+        if (!vm.last_reason.empty()) {
+            text += "\n" + printable(vm.name) + ": " + printable(vm.last_reason);
+        }
+    }
+    return text + "\n";
+}
+
+std::string render_plain(const proto::VmList& list, Micros wall) {
+    std::string text;
+    for (const VmSummary& vm : list.vms) {
+        text += utc(wall) + " " + printable(vm.name) +
+                " host_bytes=" + std::to_string(vm.host.count()) +
+                " target_bytes=" + std::to_string(vm.balloon_target.count()) +
+                " actual_bytes=" + std::to_string(vm.balloon_actual.count()) +
+                " psi_bp=" + (vm.psi ? std::to_string(vm.psi->count()) : "-") +
+                " state=" + std::string(to_string(vm.state)) +
+                " marks=" + or_dash(!vm.marks.empty(), mark_words(vm)) + "\n";
+    }
+    return text;
+}
+
+}  // namespace acma::ctl

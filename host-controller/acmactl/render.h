@@ -1,0 +1,24 @@
+// SPDX-License-Identifier: Apache-2.0
+// What acmactl prints for people. Pure: documents in, text out.
+#pragma once
+
+#include <string>
+
+#include "proto/controller_api.h"
+
+namespace acma::ctl {
+
+[[nodiscard]] std::string render_list(const proto::VmList& list);
+[[nodiscard]] std::string render_detail(const proto::VmDetail& detail);
+[[nodiscard]] std::string render_explanation(const proto::Explanation& explanation);
+// One refresh of `top`: the host in a line, then the VMs, largest first.
+[[nodiscard]] std::string render_top(const proto::VmList& list, Micros wall);
+// One line for each VM, for logs and pipes: "2026-11-21T10:00:00Z web host=1.0 GiB ...".
+[[nodiscard]] std::string render_plain(const proto::VmList& list, Micros wall);
+
+// "2026-11-21T10:00:00Z".
+[[nodiscard]] std::string utc(Micros wall);
+// Without control characters, which a guest or a name could use to fool a terminal.
+[[nodiscard]] std::string printable(const std::string& text);
+
+}  // namespace acma::ctl

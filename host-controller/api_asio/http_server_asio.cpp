@@ -1,0 +1,213 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "host-controller/api_asio/http_server_asio.h"
+
+#include <chrono>
+#include <optional>
+#include <utility>
+
+#include <boost/beast/core.hpp>
+#include <boost/beast/http.hpp>
+#include <sys/socket.h>
+
+namespace acma::host {
+
+namespace {
+namespace beast = boost::beast;
+namespace http = beast::http;
+
+// A PolicyChange has under 200 bytes; header lines of common clients under 1 KiB.
+constexpr size_t k_max_body = 16 * 1024;
+constexpr size_t k_max_header = 8 * 1024;
+// Between the first byte and the last of a request, and of its answer.
+constexpr std::chrono::seconds k_deadline{10};
+// Beyond it new connections are closed at once: an operator, a page and a few scrapers need ten.
+constexpr size_t k_max_connections = 64;
+constexpr std::chrono::seconds k_accept_pause{1};
+
+// For the log of changes: who is at the other end of a unix socket.
+template <typename Socket>
+std::string peer_of(Socket& socket) {
+    ucred peer{};
+    socklen_t size = sizeof peer;
+    if (::getsockopt(socket.native_handle(), SOL_SOCKET, SO_PEERCRED, &peer, &size) != 0) {
+        return "unknown";
+    }
+    return "uid " + std::to_string(peer.uid) + ", pid " + std::to_string(peer.pid);
+}
+}  // namespace
+
+struct HttpServer::Shared {
+    asio::io_context& context;
+    Handler handler;
+    Log log;
+    size_t connections = 0;
+    bool stopped = false;
+    asio::steady_timer pause{context};
+    std::optional<asio::local::stream_protocol::acceptor> unix_acceptor{};
+    std::optional<asio::ip::tcp::acceptor> tcp_acceptor{};
+};
+
+namespace {
+template <typename Protocol>
+constexpr Entrance k_entrance = Entrance::tcp;
+template <>
+constexpr Entrance k_entrance<asio::local::stream_protocol> = Entrance::unix_socket;
+}  // namespace
+
+// One connection; its operations hold it, and it ends by an error, a time-out or the peer.
+template <typename Protocol, typename SharedState>
+class HttpConnection : public std::enable_shared_from_this<HttpConnection<Protocol, SharedState>> {
+  public:
+    HttpConnection(typename Protocol::socket socket, std::shared_ptr<SharedState> shared)
+        : stream_(std::move(socket)), shared_(std::move(shared)) {
+        ++shared_->connections;
+    }
+    ~HttpConnection() { --shared_->connections; }
+    HttpConnection(const HttpConnection&) = delete;
+    HttpConnection& operator=(const HttpConnection&) = delete;
+
+    void read() {
+        parser_.emplace();
+        parser_->header_limit(k_max_header);
+        parser_->body_limit(k_max_body);
+        stream_.expires_after(k_deadline);
+        http::async_read(stream_, buffer_, *parser_,
+                         [self = this->shared_from_this()](beast::error_code error, size_t) {
+                             self->on_request(error);
+                         });
+    }
+
+  private:
+    void on_request(beast::error_code error) {
+        if (error == http::error::end_of_stream || error == beast::error::timeout ||
+            error == asio::error::operation_aborted || shared_->stopped) {
+            return;
+        }
+        if (error) {
+            return refuse(error);
+        }
+        const auto& message = parser_->get();
+        keep_alive_ = message.keep_alive();
+        ApiRequest request{std::string(message.method_string()), std::string(message.target()),
+                           message.body(), k_entrance<Protocol>};
+        if (request.method != "GET" && request.entrance == Entrance::unix_socket) {
+            shared_->log(request.method + " " + request.target.substr(0, 128) + " from " +
+                         peer_of(stream_.socket()));
+        }
+        // libvirt may take its time to answer; the peer's own clock is over.
+        stream_.expires_never();
+        shared_->handler(request, [self = this->shared_from_this()](ApiResponse response) {
+            self->respond(std::move(response));
+        });
+    }
+
+    void refuse(beast::error_code error) {
+        keep_alive_ = false;
+        constexpr unsigned k_bad_request = 400;
+        constexpr unsigned k_too_large = 413;
+        constexpr unsigned k_header_too_large = 431;
+        if (error == http::error::body_limit) {
+            respond(error_response(k_too_large, {ErrorCode::too_large, "the body is too large"}));
+        } else if (error == http::error::header_limit) {
+            respond(error_response(k_header_too_large,
+                                   {ErrorCode::too_large, "the header is too large"}));
+        } else if (error.category() == http::make_error_code(http::error::bad_method).category()) {
+            respond(error_response(k_bad_request,
+                                   {ErrorCode::invalid, "not HTTP: " + error.message()}));
+        }
+    }
+
+    void respond(ApiResponse response) {
+        message_.emplace();
+        message_->version(11);
+        message_->result(response.status);
+        message_->set(http::field::content_type, response.content_type);
+        message_->set(http::field::cache_control, "no-store");
+        message_->keep_alive(keep_alive_);
+        message_->body() = std::move(response.body);
+        message_->prepare_payload();
+        stream_.expires_after(k_deadline);
+        http::async_write(stream_, *message_,
+                          [self = this->shared_from_this()](beast::error_code error, size_t) {
+                              if (!error && self->keep_alive_ && !self->shared_->stopped) {
+                                  self->read();
+                              }
+                          });
+    }
+
+    beast::basic_stream<Protocol> stream_;
+    std::shared_ptr<SharedState> shared_;
+    beast::flat_buffer buffer_{k_max_header + k_max_body};
+    std::optional<http::request_parser<http::string_body>> parser_;
+    std::optional<http::response<http::string_body>> message_;
+    bool keep_alive_ = false;
+};
+
+namespace {
+template <typename Protocol, typename SharedState>
+void accept_next(typename Protocol::acceptor& acceptor, std::shared_ptr<SharedState> shared) {
+    acceptor.async_accept(
+        [&acceptor, shared](boost::system::error_code error, typename Protocol::socket socket) {
+            if (error == asio::error::operation_aborted || shared->stopped) {
+                return;
+            }
+            if (error) {  // out of descriptors: they come back, but not at once
+                shared->pause.expires_after(k_accept_pause);
+                shared->pause.async_wait([&acceptor, shared](boost::system::error_code cancelled) {
+                    if (!cancelled && !shared->stopped) {
+                        accept_next<Protocol>(acceptor, shared);
+                    }
+                });
+                return;
+            }
+            if (shared->connections < k_max_connections) {
+                std::make_shared<HttpConnection<Protocol, SharedState>>(std::move(socket), shared)
+                    ->read();
+            }
+            accept_next<Protocol>(acceptor, shared);
+        });
+}
+}  // namespace
+
+HttpServer::HttpServer(asio::io_context& context, Handler handler, Log log)
+    : shared_(std::make_shared<Shared>(Shared{context, std::move(handler), std::move(log)})) {}
+
+HttpServer::~HttpServer() {
+    shared_->stopped = true;
+    shared_->pause.cancel();
+    shared_->unix_acceptor.reset();
+    shared_->tcp_acceptor.reset();
+}
+
+void HttpServer::serve_unix(int listener_fd) {
+    shared_->unix_acceptor.emplace(shared_->context, asio::local::stream_protocol(), listener_fd);
+    accept_next<asio::local::stream_protocol>(*shared_->unix_acceptor, shared_);
+}
+
+Status HttpServer::serve_tcp(const TcpEndpoint& endpoint) {
+    const std::string what = "listen " + endpoint.address + ":" + std::to_string(endpoint.port);
+    boost::system::error_code error;
+    const auto address = asio::ip::make_address(endpoint.address, error);
+    if (error) {
+        return Error{ErrorCode::invalid, what + ": not an IP address"};
+    }
+    const asio::ip::tcp::endpoint local(address, endpoint.port);
+    auto& acceptor = shared_->tcp_acceptor.emplace(shared_->context);
+    acceptor.open(local.protocol(), error);
+    if (!error) {
+        acceptor.set_option(asio::socket_base::reuse_address(true), error);
+    }
+    if (!error) {
+        acceptor.bind(local, error);
+    }
+    if (!error) {
+        acceptor.listen(asio::socket_base::max_listen_connections, error);
+    }
+    if (error) {
+        return Error{ErrorCode::io, what + ": " + error.message()};
+    }
+    accept_next<asio::ip::tcp>(acceptor, shared_);
+    return {};
+}
+
+}  // namespace acma::host

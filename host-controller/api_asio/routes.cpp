@@ -1,0 +1,171 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "host-controller/api_asio/routes.h"
+
+#include <utility>
+#include <vector>
+
+#include "host-controller/api_asio/percent.h"
+#include "host-controller/metrics/metrics.h"
+#include "proto/controller_api.h"
+
+namespace acma::host {
+
+namespace {
+constexpr unsigned k_ok = 200;
+constexpr unsigned k_bad_request = 400;
+constexpr unsigned k_forbidden = 403;
+constexpr unsigned k_not_found = 404;
+constexpr unsigned k_method_not_allowed = 405;
+constexpr unsigned k_internal = 500;
+constexpr unsigned k_unavailable = 503;
+
+unsigned status_of(ErrorCode code) {
+    switch (code) {
+        case ErrorCode::invalid:
+        case ErrorCode::too_large:
+            return k_bad_request;
+        case ErrorCode::not_found:
+            return k_not_found;
+        case ErrorCode::permission:
+            return k_forbidden;
+        case ErrorCode::busy:
+        case ErrorCode::timeout:
+            return k_unavailable;
+        case ErrorCode::unsupported:
+        case ErrorCode::io:
+            break;
+    }
+    return k_internal;
+}
+
+template <typename Document>
+ApiResponse json(const Document& document) {
+    return {k_ok, "application/json", proto::to_json(document, proto::Layout::indented)};
+}
+
+template <typename Document>
+ApiResponse json_or_error(const Result<Document>& document) {
+    return document ? json(*document)
+                    : error_response(status_of(document.error().code), document.error());
+}
+
+ApiResponse metrics(const Fleet& fleet) {
+    Figures figures{fleet.list(), {}};
+    for (const auto& [id, vm] : fleet.vms()) {
+        figures.decisions[id.uuid] = vm.history().decisions_total();
+    }
+    return {k_ok, "text/plain; version=0.0.4; charset=utf-8", metrics_text(figures)};
+}
+
+// Healthy means that it can do its work; without libvirt it only keeps what is.
+ApiResponse health(Fleet& fleet) {
+    const bool connected = fleet.host().libvirt_connected;
+    return {connected ? k_ok : k_unavailable, "text/plain",
+            connected ? "ok\n" : "libvirt is not connected\n"};
+}
+
+void set_policy(Fleet& fleet, const std::string& domain, const ApiRequest& request,
+                const Respond& respond) {
+    if (request.entrance != Entrance::unix_socket) {
+        return respond(error_response(
+            k_forbidden, {ErrorCode::permission, "changes are taken over the unix socket only"}));
+    }
+    const auto change = proto::from_json_strict<proto::PolicyChange>(request.body);
+    if (!change) {
+        return respond(error_response(k_bad_request, change.error()));
+    }
+    fleet.change_policy(domain, *change, [respond](const Result<proto::VmDetail>& changed) {
+        respond(json_or_error(changed));
+    });
+}
+
+// "/v1/vms/a%20b/explain" -> {"v1", "vms", "a b", "explain"}; a query is no part of any of ours.
+Result<std::vector<std::string>> split_target(std::string_view target) {
+    std::vector<std::string> segments;
+    if (target.empty() || target.front() != '/') {
+        return Error{ErrorCode::invalid, "the path must start with /"};
+    }
+    target = target.substr(1, target.find('?') - 1);
+    while (true) {
+        const size_t slash = target.find('/');
+        Result<std::string> segment = percent_decode(target.substr(0, slash));
+        if (!segment) {
+            return segment.error();
+        }
+        segments.push_back(*std::move(segment));
+        if (slash == std::string_view::npos) {
+            return segments;
+        }
+        target.remove_prefix(slash + 1);
+    }
+}
+
+enum class Resource { none, metrics, health, list, show, explain, policy };
+
+Resource resource_of(const std::vector<std::string>& path) {
+    if (path.size() == 1) {
+        return path[0] == "metrics"   ? Resource::metrics
+               : path[0] == "healthz" ? Resource::health
+                                      : Resource::none;
+    }
+    if (path[0] != "v1" || path[1] != "vms" || (path.size() > 2 && path[2].empty())) {
+        return Resource::none;
+    }
+    if (path.size() == 2) {
+        return Resource::list;
+    }
+    if (path.size() == 3) {
+        return Resource::show;
+    }
+    if (path.size() == 4) {
+        return path[3] == "explain"  ? Resource::explain
+               : path[3] == "policy" ? Resource::policy
+                                     : Resource::none;
+    }
+    return Resource::none;
+}
+
+ApiResponse read(Fleet& fleet, Resource resource, const std::vector<std::string>& path) {
+    switch (resource) {
+        case Resource::metrics:
+            return metrics(fleet);
+        case Resource::health:
+            return health(fleet);
+        case Resource::list:
+            return json(fleet.list());
+        case Resource::show:
+            return json_or_error(fleet.detail(path[2]));
+        case Resource::explain:
+            return json_or_error(fleet.explain(path[2]));
+        case Resource::none:
+        case Resource::policy:
+            break;
+    }
+    return error_response(k_not_found, {ErrorCode::not_found, "there is no such resource"});
+}
+}  // namespace
+
+ApiResponse error_response(unsigned status, const Error& error) {
+    const proto::ApiError document{std::string(to_string(error.code)), error.message};
+    return {status, "application/json", proto::to_json(document, proto::Layout::indented)};
+}
+
+void handle_request(Fleet& fleet, const ApiRequest& request, const Respond& respond) {
+    const Result<std::vector<std::string>> path = split_target(request.target);
+    if (!path) {
+        return respond(error_response(k_bad_request, path.error()));
+    }
+    const Resource resource = resource_of(*path);
+    const std::string_view method = resource == Resource::policy ? "POST" : "GET";
+    if (resource != Resource::none && request.method != method) {
+        return respond(error_response(
+            k_method_not_allowed,
+            {ErrorCode::invalid, "this resource takes " + std::string(method) + " only"}));
+    }
+    if (resource == Resource::policy) {
+        return set_policy(fleet, (*path)[2], request, respond);
+    }
+    respond(read(fleet, resource, *path));
+}
+
+}  // namespace acma::host

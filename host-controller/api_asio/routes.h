@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the HTTP interface offers, without sockets: a request in, a response out.
+#pragma once
+
+#include <functional>
+#include <string>
+
+#include "engine/base/result.h"
+#include "host-controller/fleet/fleet.h"
+
+namespace acma::host {
+
+// Who asks: changes are taken over the unix socket only, whose file permissions say who may.
+enum class Entrance { unix_socket, tcp };
+
+struct ApiRequest {
+    std::string method;
+    std::string target;
+    std::string body;
+    Entrance entrance = Entrance::unix_socket;
+};
+
+struct ApiResponse {
+    unsigned status = 200;
+    std::string content_type = "application/json";
+    std::string body;
+    bool operator==(const ApiResponse&) const = default;
+};
+using Respond = std::function<void(ApiResponse)>;
+
+// Answers at once, or when libvirt has; exactly once.
+void handle_request(Fleet& fleet, const ApiRequest& request, const Respond& respond);
+
+[[nodiscard]] ApiResponse error_response(unsigned status, const Error& error);
+
+}  // namespace acma::host

@@ -1,0 +1,354 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "host-controller/config/config.h"
+
+#include <algorithm>
+#include <array>
+#include <cctype>
+#include <charconv>
+#include <fstream>
+#include <iterator>
+#include <system_error>
+#include <utility>
+
+#include <fnmatch.h>
+
+#define TOML_EXCEPTIONS 0
+#define TOML_HEADER_ONLY 1
+#include <toml++/toml.h>
+
+#include "host-controller/metadata/policy_patch.h"
+
+namespace acma::host {
+
+namespace {
+constexpr size_t k_max_file = 1024 * 1024;
+constexpr size_t k_max_rules = 1000;  // matched one after the other for each domain
+// The address of a socket holds 107 characters and a NUL (man unix(7)).
+constexpr size_t k_max_socket_path = 107;
+
+// Where something is, for messages: "controller.toml:12: rule.min-mem".
+struct Place {
+    std::string_view file;
+    std::string key;
+    toml::source_region region;
+
+    [[nodiscard]] Error error(std::string_view message) const {
+        return Error{ErrorCode::invalid, std::string(file) + ":" +
+                                             std::to_string(region.begin.line) + ": " + key + ": " +
+                                             std::string(message)};
+    }
+};
+
+Result<std::string> text_of(const toml::node& node, const Place& place) {
+    const auto* text = node.as_string();
+    if (text == nullptr) {
+        return place.error("must be text in quotes");
+    }
+    return text->get();
+}
+
+Status read_text(const toml::node& node, const Place& place, std::string& field) {
+    const Result<std::string> text = text_of(node, place);
+    if (!text) {
+        return text.error();
+    }
+    if (text->empty()) {
+        return place.error("must not be empty");
+    }
+    field = *text;
+    return {};
+}
+
+Result<TcpEndpoint> parse_endpoint(std::string_view text) {
+    const size_t colon = text.rfind(':');
+    TcpEndpoint endpoint;
+    if (colon == std::string_view::npos || colon == 0) {
+        return Error{ErrorCode::invalid, "must be ADDRESS:PORT such as 127.0.0.1:9178"};
+    }
+    endpoint.address = std::string(text.substr(0, colon));
+    if (endpoint.address.front() == '[' && endpoint.address.back() == ']') {
+        endpoint.address = endpoint.address.substr(1, endpoint.address.size() - 2);
+    }
+    const std::string_view port = text.substr(colon + 1);
+    const auto [end, err] = std::from_chars(port.data(), port.data() + port.size(), endpoint.port);
+    if (err != std::errc{} || end != port.data() + port.size() || endpoint.port == 0) {
+        return Error{ErrorCode::invalid, "port '" + std::string(port) + "' is not from 1 to 65535"};
+    }
+    return endpoint;
+}
+
+Status read_listen(const toml::node& node, const Place& place, ControllerConfig& config) {
+    std::string text;
+    if (Status done = read_text(node, place, text); !done) {
+        return done;
+    }
+    const Result<TcpEndpoint> endpoint = parse_endpoint(text);
+    if (!endpoint) {
+        return place.error(endpoint.error().message);
+    }
+    config.listen = *endpoint;
+    return {};
+}
+
+Status read_log_level(const toml::node& node, const Place& place, ControllerConfig& config) {
+    constexpr std::array<std::string_view, 5> k_levels{"debug", "info", "warning", "error",
+                                                       "critical"};
+    const Result<std::string> text = text_of(node, place);
+    if (!text) {
+        return text.error();
+    }
+    if (std::find(k_levels.begin(), k_levels.end(), *text) == k_levels.end()) {
+        return place.error("'" + *text + "' is not one of debug, info, warning, error, critical");
+    }
+    config.log_level = *text;
+    return {};
+}
+
+Status read_socket(const toml::node& node, const Place& place, ControllerConfig& config) {
+    std::string path;
+    if (Status done = read_text(node, place, path); !done) {
+        return done;
+    }
+    if (path.front() != '/' || path.size() > k_max_socket_path) {
+        return place.error("must be an absolute path of at most 107 characters");
+    }
+    config.socket = path;
+    return {};
+}
+
+Status read_channels(const toml::node& node, const Place& place, ControllerConfig& config) {
+    const toml::array* names = node.as_array();
+    if (names == nullptr || names->empty()) {
+        return place.error("must be a list of channel names");
+    }
+    std::vector<std::string> channels;
+    for (const toml::node& name : *names) {
+        std::string channel;
+        if (Status done = read_text(name, place, channel); !done) {
+            return done;
+        }
+        channels.push_back(channel);
+    }
+    config.channels = std::move(channels);
+    return {};
+}
+
+bool is_uuid(std::string_view text) {
+    constexpr size_t k_length = 36;
+    for (size_t i = 0; i < text.size(); ++i) {
+        const bool dash = i == 8 || i == 13 || i == 18 || i == 23;
+        const bool hex = std::isxdigit(static_cast<unsigned char>(text[i])) != 0;
+        if (dash ? text[i] != '-' : !hex) {
+            return false;
+        }
+    }
+    return text.size() == k_length;
+}
+
+std::string lower(std::string text) {
+    std::transform(text.begin(), text.end(), text.begin(),
+                   [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+    return text;
+}
+
+// A policy field in a rule: text as in metadata; `shares` may also be a plain number.
+Status read_rule_field(const toml::node& node, const Place& place, std::string_view key,
+                       PolicyPatch& patch) {
+    std::string text;
+    if (const auto* number = node.as_integer(); number != nullptr && key == "shares") {
+        text = std::to_string(number->get());
+    } else if (Status done = read_text(node, place, text); !done) {
+        return done;
+    }
+    const Status set = set_field(patch, key, text);
+    if (!set) {
+        return set.error().code == ErrorCode::not_found ? place.error("unknown key")
+                                                        : place.error(set.error().message);
+    }
+    return {};
+}
+
+Result<PolicyRule> read_rule(const toml::table& table, std::string_view file) {
+    PolicyRule rule;
+    PolicyPatch patch;
+    for (const auto& [key, node] : table) {
+        const Place place{file, "rule." + std::string(key.str()), node.source()};
+        std::string text;
+        Status done;
+        if (key.str() == "name") {
+            done = read_text(node, place, text);
+            rule.name_glob = text;
+        } else if (key.str() == "uuid") {
+            done = read_text(node, place, text);
+            rule.uuid = lower(text);
+            if (done && !is_uuid(text)) {
+                done = place.error("'" + text + "' is not a UUID");
+            }
+        } else {
+            done = read_rule_field(node, place, key.str(), patch);
+        }
+        if (!done) {
+            return done.error();
+        }
+    }
+    const Place whole{file, "rule", table.source()};
+    if (!rule.name_glob && !rule.uuid) {
+        return whole.error("needs name (a glob such as \"web-*\") or uuid");
+    }
+    // A rule may hit a VM whose owner never heard of ACMA: without a mode it only observes.
+    const Result<Policy> policy = complete(patch, Mode::observe);
+    if (!policy) {
+        return whole.error(policy.error().message);
+    }
+    rule.policy = *policy;
+    rule.label = rule.name_glob ? *rule.name_glob : *rule.uuid;
+    return rule;
+}
+
+Status read_rules(const toml::node& node, const Place& place, ControllerConfig& config) {
+    const toml::array* rules = node.as_array();
+    if (rules == nullptr || !rules->is_array_of_tables()) {
+        return place.error("write each rule as [[rule]]");
+    }
+    if (config.rules.size() + rules->size() > k_max_rules) {
+        return place.error("more than " + std::to_string(k_max_rules) + " rules");
+    }
+    for (const toml::node& entry : *rules) {
+        Result<PolicyRule> rule = read_rule(*entry.as_table(), place.file);
+        if (!rule) {
+            return rule.error();
+        }
+        config.rules.push_back(*std::move(rule));
+    }
+    return {};
+}
+
+using Reader = Status (*)(const toml::node&, const Place&, ControllerConfig&);
+// The one list of keys.
+constexpr std::array<std::pair<std::string_view, Reader>, 7> k_keys{{
+    {"connect", [](const toml::node& node, const Place& place,
+                   ControllerConfig& config) { return read_text(node, place, config.connect); }},
+    {"socket", read_socket},
+    {"socket-group",
+     [](const toml::node& node, const Place& place, ControllerConfig& config) {
+         return read_text(node, place, config.socket_group);
+     }},
+    {"listen", read_listen},
+    {"log-level", read_log_level},
+    {"channels", read_channels},
+    {"rule", read_rules},
+}};
+
+Status read_key(std::string_view key, const toml::node& node, std::string_view file,
+                ControllerConfig& config) {
+    const Place place{file, std::string(key), node.source()};
+    for (const auto& [known, read] : k_keys) {
+        if (known == key) {
+            return read(node, place, config);
+        }
+    }
+    std::string names;
+    for (const auto& [known, read] : k_keys) {
+        names += (names.empty() ? "" : ", ") + std::string(known);
+    }
+    return place.error("unknown key; known are " + names);
+}
+
+Result<std::string> read_file(const std::filesystem::path& path) {
+    std::ifstream in(path, std::ios::binary);
+    if (!in) {
+        return error_from_errno(errno, path.string());
+    }
+    std::string text(k_max_file + 1, '\0');
+    in.read(text.data(), static_cast<std::streamsize>(text.size()));
+    if (in.bad() || in.gcount() < 0) {
+        return Error{ErrorCode::io, path.string() + ": cannot be read"};
+    }
+    text.resize(static_cast<size_t>(in.gcount()));
+    if (text.size() > k_max_file) {
+        return Error{ErrorCode::too_large, path.string() + ": larger than 1 MiB"};
+    }
+    return text;
+}
+
+Result<std::vector<std::filesystem::path>> dropins(const std::filesystem::path& dir) {
+    std::vector<std::filesystem::path> files;
+    std::error_code failed;
+    std::filesystem::directory_iterator entry(dir, failed);
+    if (failed) {
+        if (failed == std::errc::no_such_file_or_directory) {
+            return files;
+        }
+        return Error{ErrorCode::io, dir.string() + ": " + failed.message()};
+    }
+    for (const std::filesystem::directory_iterator end; !failed && entry != end;
+         entry.increment(failed)) {
+        if (entry->path().extension() == ".toml") {
+            files.push_back(entry->path());
+        }
+    }
+    if (failed) {
+        return Error{ErrorCode::io, dir.string() + ": " + failed.message()};
+    }
+    std::sort(files.begin(), files.end());
+    return files;
+}
+}  // namespace
+
+Status read_config(std::string_view text, std::string_view file, ControllerConfig& config) {
+    const toml::parse_result parsed = toml::parse(text, file);
+    if (!parsed) {
+        const toml::parse_error& wrong = parsed.error();
+        return Error{ErrorCode::invalid, std::string(file) + ":" +
+                                             std::to_string(wrong.source().begin.line) + ": " +
+                                             std::string(wrong.description())};
+    }
+    ControllerConfig read = config;
+    for (const auto& [key, node] : parsed.table()) {
+        if (Status done = read_key(key.str(), node, file, read); !done) {
+            return done;
+        }
+    }
+    config = std::move(read);
+    return {};
+}
+
+Result<ControllerConfig> load_config(const std::filesystem::path& path,
+                                     const std::filesystem::path& dropin_dir, ConfigFile need) {
+    ControllerConfig config;
+    Result<std::vector<std::filesystem::path>> files = dropins(dropin_dir);
+    if (!files) {
+        return files.error();
+    }
+    files->insert(files->begin(), path);
+    for (const std::filesystem::path& file : *files) {
+        const Result<std::string> text = read_file(file);
+        const bool absent = !text && text.error().code == ErrorCode::not_found;
+        if (absent && file == path && need == ConfigFile::may_be_missing) {
+            continue;
+        }
+        if (!text) {
+            return text.error();
+        }
+        if (const Status done = read_config(*text, file.string(), config); !done) {
+            return done.error();
+        }
+    }
+    return config;
+}
+
+const PolicyRule* match_rule(const std::vector<PolicyRule>& rules, std::string_view name,
+                             std::string_view uuid) {
+    const std::string domain(name);
+    for (const PolicyRule& rule : rules) {
+        const bool name_fits =
+            !rule.name_glob || fnmatch(rule.name_glob->c_str(), domain.c_str(), 0) == 0;
+        const bool uuid_fits = !rule.uuid || *rule.uuid == uuid;
+        if (name_fits && uuid_fits) {
+            return &rule;
+        }
+    }
+    return nullptr;
+}
+
+}  // namespace acma::host

@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: Apache-2.0
+// controller.toml and its drop-in directory. A mistake never silently becomes a default: an unknown
+// key, a wrong type or a bad value is an error that names file, line and key.
+#pragma once
+
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "engine/base/result.h"
+#include "engine/policy/policy.h"
+
+namespace acma::host {
+
+// A policy for domains that have none in their metadata. The first rule that matches counts.
+struct PolicyRule {
+    std::string label;  // how `acmactl show` calls it: the name glob or the UUID
+    std::optional<std::string> name_glob;
+    std::optional<std::string> uuid;
+    Policy policy;
+    bool operator==(const PolicyRule&) const = default;
+};
+
+struct TcpEndpoint {
+    std::string address;
+    uint16_t port = 0;
+    bool operator==(const TcpEndpoint&) const = default;
+};
+
+struct ControllerConfig {
+    std::string connect = "qemu:///system";
+    std::string socket = "/run/acma/controller.sock";
+    std::string socket_group;           // empty: the daemon's own group
+    std::optional<TcpEndpoint> listen;  // reads over TCP, off unless asked for
+    std::string log_level = "info";
+    std::vector<std::string> channels{"org.acma.agent.0"};
+    std::vector<PolicyRule> rules;
+    bool operator==(const ControllerConfig&) const = default;
+};
+
+// `file` is only for messages. Scalars replace those in `config`; rules are appended, so the main
+// file's rules come first. `config` is unchanged on error.
+[[nodiscard]] Status read_config(std::string_view text, std::string_view file,
+                                 ControllerConfig& config);
+
+// `path`, then *.toml of `dropin_dir` in the order of their names. A directory that does not exist
+// is empty; so is `path` unless `must_exist`.
+enum class ConfigFile { may_be_missing, must_exist };
+[[nodiscard]] Result<ControllerConfig> load_config(const std::filesystem::path& path,
+                                                   const std::filesystem::path& dropin_dir,
+                                                   ConfigFile need);
+
+// The rule for a domain without a policy of its own, or nullptr.
+[[nodiscard]] const PolicyRule* match_rule(const std::vector<PolicyRule>& rules,
+                                           std::string_view name, std::string_view uuid);
+
+}  // namespace acma::host

@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: Apache-2.0
+// The daemon: every part, wired to one reactor.
+#pragma once
+
+#include <memory>
+
+#include <spdlog/logger.h>
+
+#include "host-controller/agent_asio/agent_links_asio.h"
+#include "host-controller/api_asio/http_server_asio.h"
+#include "host-controller/asio.h"
+#include "host-controller/config/config.h"
+#include "host-controller/daemon/heartbeat_asio.h"
+#include "host-controller/fleet/fleet.h"
+#include "host-controller/hostmem/host_reader.h"
+#include "host-controller/hostmem/sampler.h"
+#include "host-controller/libvirt/libvirt_hypervisor.h"
+
+namespace acma::host {
+
+class Controller {
+  public:
+    Controller(asio::io_context& context, const ControllerConfig& config, bool dry_run,
+               std::shared_ptr<spdlog::logger> log);
+
+    // Takes requests; call after the rest is up.
+    [[nodiscard]] Status serve(ExclusiveSocket& socket, const std::optional<TcpEndpoint>& listen);
+
+  private:
+    void beat();
+
+    asio::io_context& context_;
+    const std::shared_ptr<spdlog::logger> log_;
+    HostReader host_reader_{"/proc"};
+    AgentLinksAsio agents_;
+    HostMemorySampler host_memory_;
+    LibvirtHypervisor hypervisor_;
+    Fleet fleet_;
+    HttpServer http_;
+    Heartbeat heartbeat_;
+};
+
+}  // namespace acma::host

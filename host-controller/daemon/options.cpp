@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "host-controller/daemon/options.h"
+
+#include <CLI/CLI.hpp>
+
+namespace acma::host {
+
+std::optional<DaemonOptions> parse_options(int argc, char** argv, int& exit_code) {
+    DaemonOptions options;
+    CLI::App app{"Keeps the memory of this host's virtual machines as their policies say."};
+    app.name("acma-controller");
+    app.set_version_flag("--version", ACMA_VERSION);
+    auto* config = app.add_option("--config", options.config_path, "Config file")
+                       ->type_name("FILE")
+                       ->capture_default_str();
+    app.add_option("--connect", options.connect, "libvirt URI (qemu:///system)")->type_name("URI");
+    app.add_option("--socket", options.socket, "Unix socket of the API")->type_name("PATH");
+    app.add_option("--log-level", options.log_level, "debug, info, warning, error or critical")
+        ->check(CLI::IsMember({"debug", "info", "warning", "error", "critical"}));
+    app.add_flag("--check-config", options.check_config, "Say whether the config is good, and end");
+    app.add_flag("--dry-run", options.dry_run,
+                 "Decide and explain, but write nothing to domains and guests");
+    try {
+        app.parse(argc, argv);
+    } catch (const CLI::ParseError& error) {
+        constexpr int k_usage = 2;
+        exit_code = app.exit(error) == 0 ? 0 : k_usage;
+        return std::nullopt;
+    }
+    options.config_given = config->count() > 0;
+    return options;
+}
+
+Result<ControllerConfig> configure(const DaemonOptions& options) {
+    Result<ControllerConfig> config =
+        load_config(options.config_path, options.config_path + ".d",
+                    options.config_given ? ConfigFile::must_exist : ConfigFile::may_be_missing);
+    if (config) {
+        config->connect = options.connect.value_or(config->connect);
+        config->socket = options.socket.value_or(config->socket);
+        config->log_level = options.log_level.value_or(config->log_level);
+    }
+    return config;
+}
+
+}  // namespace acma::host

@@ -1,0 +1,252 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "host-controller/fleet/fleet.h"
+
+#include <algorithm>
+#include <set>
+#include <utility>
+
+#include "host-controller/metadata/policy_patch.h"
+
+namespace acma::host {
+
+namespace {
+template <typename... Handlers>
+struct Overloaded : Handlers... {
+    using Handlers::operator()...;
+};
+template <typename... Handlers>
+Overloaded(Handlers...) -> Overloaded<Handlers...>;
+}  // namespace
+
+Fleet::Fleet(std::vector<PolicyRule> rules, bool dry_run, Outside outside)
+    : rules_(std::move(rules)), dry_run_(dry_run), outside_(std::move(outside)) {
+    host_.dry_run = dry_run;
+}
+
+// --- events ---------------------------------------------------------------------------------
+
+void Fleet::on_hypervisor(const HypervisorEvent& event) {
+    std::visit(Overloaded{
+                   [this](const HypervisorUp& e) { up(e); },
+                   [this](const HypervisorDown& e) {
+                       host_.libvirt_connected = false;
+                       if (std::exchange(last_outage_, e.why) != e.why) {
+                           log(true, e.why + "; the VMs keep what they have, trying again");
+                       }
+                   },
+                   [this](const DomainSeen& e) { seen(e.facts, e.policy_written); },
+                   [this](const DomainGone& e) { gone(e.vm, e.why); },
+                   [this](const BalloonSeen& e) {
+                       if (const auto vm = vms_.find(e.vm); vm != vms_.end()) {
+                           carry_out(e.vm, vm->second.on_balloon(e.actual, outside_.clock()));
+                       }
+                   },
+               },
+               event);
+}
+
+// A new connection: what happened meanwhile is not known, so everything is compared.
+void Fleet::up(const HypervisorUp& up) {
+    host_.libvirt_connected = true;
+    last_outage_.clear();
+    log(false, "connected to libvirt, " + std::to_string(up.running.size()) + " domains run");
+    std::set<VmId> running;
+    for (const DomainFacts& facts : up.running) {
+        running.insert(facts.vm);
+        seen(facts, false);
+    }
+    std::vector<VmId> ended;
+    for (const auto& [id, vm] : vms_) {
+        if (!running.contains(id)) {
+            ended.push_back(id);
+        }
+    }
+    for (const VmId& vm : ended) {
+        gone(vm, "it was stopped");
+    }
+}
+
+void Fleet::seen(const DomainFacts& facts, bool policy_written) {
+    const auto known = vms_.find(facts.vm);
+    const Now now = outside_.clock();
+    if (known != vms_.end() && known->second.facts().id == facts.id) {
+        carry_out(facts.vm, known->second.on_domain(facts, policy_written, now));
+        return;
+    }
+    if (known != vms_.end()) {
+        gone(facts.vm, "it was started anew");
+    }
+    const VmSettings settings{&rules_, dry_run_};
+    Vm& vm = vms_.try_emplace(facts.vm, settings, facts, now).first->second;
+    log(false, facts.name + ": found, RAM " + human(facts.ram));
+    carry_out(facts.vm, vm.start(now));
+}
+
+void Fleet::gone(const VmId& id, const std::string& why) {
+    const auto known = vms_.find(id);
+    if (known == vms_.end()) {
+        return;
+    }
+    log(false, known->second.facts().name + ": gone: " + why);
+    outside_.agents.leave(id);
+    outside_.host_memory.unwatch(id);
+    vms_.erase(known);
+}
+
+void Fleet::on_agent(const VmId& id, const AgentEvent& event) {
+    if (const auto vm = vms_.find(id); vm != vms_.end()) {
+        carry_out(id, vm->second.on_agent(event, outside_.clock()));
+    }
+}
+
+void Fleet::on_host_bytes(const VmId& id, const Result<HostBytes>& bytes) {
+    if (const auto vm = vms_.find(id); vm != vms_.end()) {
+        carry_out(id, vm->second.on_host_bytes(bytes, outside_.clock()));
+    }
+}
+
+void Fleet::tick() {
+    const Now now = outside_.clock();
+    for (auto& [id, vm] : vms_) {
+        carry_out(id, vm.tick(now));
+    }
+}
+
+// --- actions --------------------------------------------------------------------------------
+
+// A port may answer at once, so the VM is looked up again by whoever continues.
+void Fleet::carry_out(const VmId& id, const Actions& actions) {
+    for (const Action& action : actions) {
+        const auto vm = vms_.find(id);
+        if (vm == vms_.end()) {
+            return;
+        }
+        const std::string name = vm->second.facts().name;
+        std::visit(Overloaded{
+                       [this, &id](const TalkToAgent& a) { outside_.agents.talk(id, a); },
+                       [this, &id](const LeaveAgent&) { outside_.agents.leave(id); },
+                       [this, &id](const WriteBalloon& a) { write_balloon(id, a.target); },
+                       [this, &id](const NoteTarget& a) { note_target(id, a.target); },
+                       [this, &id, &name](const MeasureHost& a) {
+                           outside_.host_memory.watch(id, name, a.ram_blocks);
+                       },
+                       [this, &name](const Tell& a) { log(a.warning, name + ": " + a.text); },
+                   },
+                   action);
+    }
+}
+
+void Fleet::write_balloon(const VmId& id, Bytes target) {
+    outside_.hypervisor.set_balloon(id, target, [this, id, target](const Status& outcome) {
+        if (const auto vm = vms_.find(id); vm != vms_.end()) {
+            carry_out(id, vm->second.on_balloon_written(outcome, target, outside_.clock()));
+        }
+    });
+}
+
+// Without the note a restarted controller may take our own target for somebody else's, which only
+// makes it more careful.
+void Fleet::note_target(const VmId& id, Bytes target) {
+    outside_.hypervisor.note_target(id, target, [this, id](const Status& outcome) {
+        if (const auto vm = vms_.find(id); !outcome && vm != vms_.end()) {
+            log(true, vm->second.facts().name +
+                          ": the balloon target could not be noted: " + outcome.error().message);
+        }
+    });
+}
+
+// --- the operator ---------------------------------------------------------------------------
+
+Result<VmId> Fleet::find(std::string_view domain) const {
+    const auto by = [this](auto matches) {
+        return std::find_if(vms_.begin(), vms_.end(), [&matches](const auto& entry) {
+            return matches(entry.second.facts());
+        });
+    };
+    auto found = by([domain](const DomainFacts& facts) {
+        return facts.id && std::to_string(*facts.id) == domain;
+    });
+    if (found == vms_.end()) {
+        found = by([domain](const DomainFacts& facts) { return facts.vm.uuid == domain; });
+    }
+    if (found == vms_.end()) {
+        found = by([domain](const DomainFacts& facts) { return facts.name == domain; });
+    }
+    if (found == vms_.end()) {
+        return Error{ErrorCode::not_found,
+                     "no running domain '" + std::string(domain.substr(0, 64)) + "'" +
+                         (host_.libvirt_connected ? "" : " known; libvirt is not connected")};
+    }
+    return found->first;
+}
+
+proto::VmList Fleet::list() const {
+    proto::VmList list;
+    list.controller_version = ACMA_VERSION;
+    list.host = host_;
+    list.host.budget = host_.mem_total - host_.reserve;
+    for (const auto& [id, vm] : vms_) {
+        list.vms.push_back(vm.summary());
+        list.host.granted += list.vms.back().balloon_target + list.vms.back().qemu_own;
+    }
+    std::sort(list.vms.begin(), list.vms.end(),
+              [](const auto& a, const auto& b) { return a.name < b.name; });
+    return list;
+}
+
+Result<proto::VmDetail> Fleet::detail(std::string_view domain) const {
+    const Result<VmId> id = find(domain);
+    if (!id) {
+        return id.error();
+    }
+    return vms_.find(*id)->second.detail(outside_.clock());
+}
+
+Result<proto::Explanation> Fleet::explain(std::string_view domain) const {
+    const Result<VmId> id = find(domain);
+    if (!id) {
+        return id.error();
+    }
+    const Vm& vm = vms_.find(*id)->second;
+    proto::Explanation explanation{vm.facts().name, vm.facts().vm.uuid, {}};
+    explanation.entries.assign(vm.history().entries().begin(), vm.history().entries().end());
+    return explanation;
+}
+
+void Fleet::change_policy(std::string_view domain, const proto::PolicyChange& change,
+                          Changed done) {
+    const Result<VmId> id = find(domain);
+    if (!id) {
+        return done(id.error());
+    }
+    if (dry_run_) {
+        return done(Error{ErrorCode::permission, "the controller runs with --dry-run"});
+    }
+    const std::optional<Policy>& base = vms_.find(*id)->second.policy();
+    const PolicyPatch wanted = base ? to_patch(apply(change, *base)) : change;
+    const Result<Policy> policy = complete(wanted, Mode::automatic);
+    if (!policy) {
+        const bool missing = !base && !(change.min_mem && change.max_mem);
+        return done(missing ? policy.error().in("the domain has no policy yet, so min-mem and "
+                                                "max-mem must be given")
+                            : policy.error());
+    }
+    outside_.hypervisor.set_policy(
+        *id, *policy,
+        [this, id = *id, policy = *policy, done = std::move(done)](const Status& outcome) {
+            const auto vm = vms_.find(id);
+            if (!outcome) {
+                return done(outcome.error().in("the policy stays as it was"));
+            }
+            if (vm == vms_.end()) {
+                return done(Error{ErrorCode::not_found, "the domain is gone"});
+            }
+            // libvirt's event says the same in a moment; the answer should not have to wait for it.
+            DomainFacts facts = vm->second.facts();
+            facts.policy = std::optional(policy);
+            seen(facts, true);
+            done(detail(id.uuid));
+        });
+}
+
+}  // namespace acma::host

@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: Apache-2.0
+// All VMs of this host: brings events from the outside to the VM that they are about, carries out
+// what the VMs decide, and answers the operator. Runs on one thread; knows no socket and no
+// libvirt. Here the arbiter between VMs will sit; until then a VM's grant is its own max-mem.
+#pragma once
+
+#include <functional>
+#include <map>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "engine/base/result.h"
+#include "host-controller/config/config.h"
+#include "host-controller/ports.h"
+#include "host-controller/vm/vm.h"
+#include "proto/controller_api.h"
+
+namespace acma::host {
+
+class Fleet {
+  public:
+    struct Outside {  // all outlive the fleet
+        Hypervisor& hypervisor;
+        AgentLinks& agents;
+        HostMemory& host_memory;
+        std::function<Now()> clock;
+        std::function<void(bool warning, const std::string& text)> log;
+    };
+    Fleet(std::vector<PolicyRule> rules, bool dry_run, Outside outside);
+
+    void on_hypervisor(const HypervisorEvent& event);
+    void on_agent(const VmId& vm, const AgentEvent& event);
+    void on_host_bytes(const VmId& vm, const Result<HostBytes>& bytes);
+    void tick();  // once a second
+    // The host's own figures, as read outside; grants are added here.
+    [[nodiscard]] proto::HostSummary& host() { return host_; }
+
+    [[nodiscard]] proto::VmList list() const;
+    // `domain` is a name, a UUID or an id, looked up in virsh's order: id, UUID, name.
+    [[nodiscard]] Result<proto::VmDetail> detail(std::string_view domain) const;
+    [[nodiscard]] Result<proto::Explanation> explain(std::string_view domain) const;
+    // Writes the domain's metadata; `done` gets the VM as it is then. Nothing changes on error.
+    using Changed = std::function<void(const Result<proto::VmDetail>&)>;
+    void change_policy(std::string_view domain, const proto::PolicyChange& change, Changed done);
+
+    [[nodiscard]] const std::map<VmId, Vm>& vms() const { return vms_; }
+
+  private:
+    void up(const HypervisorUp& up);
+    void seen(const DomainFacts& facts, bool policy_written);
+    void gone(const VmId& vm, const std::string& why);
+    void carry_out(const VmId& vm, const Actions& actions);
+    void write_balloon(const VmId& vm, Bytes target);
+    void note_target(const VmId& vm, Bytes target);
+    void log(bool warning, const std::string& text) { outside_.log(warning, text); }
+    [[nodiscard]] Result<VmId> find(std::string_view domain) const;
+
+    const std::vector<PolicyRule> rules_;
+    const bool dry_run_;
+    Outside outside_;
+    std::map<VmId, Vm> vms_;
+    proto::HostSummary host_;
+    std::string last_outage_;  // said once, not at every attempt to reconnect
+};
+
+}  // namespace acma::host

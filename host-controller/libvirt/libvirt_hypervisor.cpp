@@ -1,0 +1,359 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "host-controller/libvirt/libvirt_hypervisor.h"
+
+#include <algorithm>
+#include <array>
+#include <cstring>
+#include <mutex>
+#include <optional>
+#include <utility>
+
+#include <libvirt/virterror.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "host-controller/metadata/policy_xml.h"
+#include "platform/clock.h"
+
+namespace acma::host {
+
+namespace {
+constexpr Millis k_first_retry{500};
+constexpr Millis k_longest_retry{30'000};
+// libvirt's own default is 5 s x 5; a daemon that hangs is noticed after 15 s.
+constexpr int k_keepalive_interval_s = 5;
+constexpr unsigned k_keepalive_count = 3;
+// Balloon events tell every change; the poll only heals a lost one. A driver without these events
+// (test) is polled instead.
+constexpr Micros k_heal_every{30'000'000};
+constexpr Micros k_poll_every{1'000'000};
+constexpr int k_tick_ms = 500;
+
+VmId id_of(virDomainPtr domain) {
+    std::array<char, VIR_UUID_STRING_BUFLEN> uuid{};
+    virDomainGetUUIDString(domain, uuid.data());
+    return VmId{uuid.data()};
+}
+
+// libvirt's event loop can be registered once in a process.
+void register_event_loop() {
+    static std::once_flag once;
+    std::call_once(once, [] { virEventRegisterDefaultImpl(); });
+}
+
+unsigned live_and_config(virDomainPtr domain) {
+    const bool persistent = virDomainIsPersistent(domain) == 1;
+    return static_cast<unsigned>(VIR_DOMAIN_AFFECT_LIVE) |
+           (persistent ? static_cast<unsigned>(VIR_DOMAIN_AFFECT_CONFIG) : 0U);
+}
+
+Status set_element(virDomainPtr domain, const std::string& xml, const char* prefix,
+                   std::string_view uri, unsigned flags) {
+    const int failed = virDomainSetMetadata(domain, VIR_DOMAIN_METADATA_ELEMENT, xml.c_str(),
+                                            prefix, std::string(uri).c_str(), flags);
+    return failed != 0 ? Status(last_libvirt_error("writing metadata")) : Status();
+}
+
+template <typename Callback>
+virConnectDomainEventGenericCallback generic(Callback callback) {
+    // libvirt registers every kind of callback through one type and calls it back by its own. The
+    // way over void (*)() says to the compiler that the cast is meant.
+    return reinterpret_cast<virConnectDomainEventGenericCallback>(
+        reinterpret_cast<void (*)()>(callback));
+}
+}  // namespace
+
+LibvirtHypervisor::LibvirtHypervisor(Options options, Sink sink, Post post)
+    : options_(std::move(options)),
+      sink_(std::move(sink)),
+      post_(std::move(post)),
+      wake_fd_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
+    silence_libvirt();
+    register_event_loop();
+    thread_ = std::jthread([this](const std::stop_token& stop) { run(stop); });
+}
+
+LibvirtHypervisor::~LibvirtHypervisor() {
+    thread_.request_stop();
+    const uint64_t one = 1;
+    // A full counter would wake the thread as well; there is nothing else to do about a failure.
+    [[maybe_unused]] const ssize_t written = ::write(wake_fd_, &one, sizeof one);
+    thread_.join();
+    ::close(wake_fd_);
+}
+
+// --- the event thread -----------------------------------------------------------------------
+
+void LibvirtHypervisor::run(const std::stop_token& stop) {
+    const int watch =
+        virEventAddHandle(wake_fd_, VIR_EVENT_HANDLE_READABLE, on_wake, this, nullptr);
+    // A tick keeps the loop turning, for reconnects and polls.
+    const int timer = virEventAddTimeout(k_tick_ms, on_tick, this, nullptr);
+    while (!stop.stop_requested()) {
+        const bool connected = connection_.load() != nullptr;
+        if (!connected && platform::now() >= next_try_) {
+            connect();
+        } else if (connected && !closed_.empty()) {
+            disconnect(closed_);
+        }
+        virEventRunDefaultImpl();
+        if (connection_.load() != nullptr && closed_.empty()) {
+            read_pending();
+            poll_balloons();
+        }
+    }
+    disconnect("");
+    virEventRemoveTimeout(timer);
+    virEventRemoveHandle(watch);
+    // The loop frees what was removed on its next turns (libvirt: virevent.c).
+    virEventAddTimeout(0, on_tick, this, nullptr);
+    virEventRunDefaultImpl();
+}
+
+void LibvirtHypervisor::connect() {
+    virConnectPtr raw = virConnectOpen(options_.uri.c_str());
+    if (raw == nullptr) {
+        retry_in_ = std::clamp(retry_in_ * 2, k_first_retry, k_longest_retry);
+        next_try_ = platform::now() + retry_in_;
+        sink_(HypervisorDown{last_libvirt_error("connecting to " + options_.uri).message});
+        return;
+    }
+    connection_.store(
+        std::shared_ptr<virConnect>(raw, [](virConnectPtr c) { virConnectClose(c); }));
+    closed_.clear();
+    retry_in_ = Millis(0);
+    const char* driver = virConnectGetType(raw);
+    balloon_events_ = driver == nullptr || std::strcmp(driver, "Test") != 0;
+    // Both fail on drivers without a daemon in between, where there is nothing to watch.
+    virConnectSetKeepAlive(raw, k_keepalive_interval_s, k_keepalive_count);
+    virConnectRegisterCloseCallback(raw, on_close, this, nullptr);
+    register_events();
+    list_domains();
+}
+
+void LibvirtHypervisor::disconnect(const std::string& why) {
+    const std::shared_ptr<virConnect> connection = connection_.exchange(nullptr);
+    if (!connection) {
+        return;
+    }
+    for (const int id : callback_ids_) {
+        virConnectDomainEventDeregisterAny(connection.get(), id);
+    }
+    callback_ids_.clear();
+    virConnectUnregisterCloseCallback(connection.get(), on_close);
+    pending_.clear();
+    virtio_mem_.clear();
+    closed_.clear();
+    next_try_ = platform::now() + k_first_retry;
+    if (!why.empty()) {
+        sink_(HypervisorDown{why});
+    }
+}
+
+void LibvirtHypervisor::register_events() {
+    const std::array<std::pair<int, virConnectDomainEventGenericCallback>, 7> wanted{{
+        {VIR_DOMAIN_EVENT_ID_LIFECYCLE, generic(&on_lifecycle)},
+        {VIR_DOMAIN_EVENT_ID_METADATA_CHANGE, generic(&on_metadata)},
+        {VIR_DOMAIN_EVENT_ID_BALLOON_CHANGE, generic(&on_balloon)},
+        {VIR_DOMAIN_EVENT_ID_DEVICE_ADDED, generic(&on_device)},
+        {VIR_DOMAIN_EVENT_ID_DEVICE_REMOVED, generic(&on_device)},
+        {VIR_DOMAIN_EVENT_ID_MEMORY_DEVICE_SIZE_CHANGE, generic(&on_memory_device)},
+        {VIR_DOMAIN_EVENT_ID_AGENT_LIFECYCLE, generic(&on_agent)},
+    }};
+    const std::shared_ptr<virConnect> connection = connection_.load();
+    for (const auto& [event, callback] : wanted) {
+        const int id = virConnectDomainEventRegisterAny(connection.get(), nullptr, event, callback,
+                                                        this, nullptr);
+        if (id >= 0) {  // an older daemon does not know the newer events
+            callback_ids_.push_back(id);
+        }
+    }
+}
+
+// Events are registered before this, so that nothing falls between.
+void LibvirtHypervisor::list_domains() {
+    const std::shared_ptr<virConnect> connection = connection_.load();
+    virDomainPtr* domains = nullptr;
+    const int count =
+        virConnectListAllDomains(connection.get(), &domains, VIR_CONNECT_LIST_DOMAINS_ACTIVE);
+    if (count < 0) {
+        closed_ = last_libvirt_error("listing domains").message;
+        return;
+    }
+    HypervisorUp up;
+    for (int i = 0; i < count; ++i) {
+        const DomainHandle domain(domains[i]);
+        if (Result<DomainFacts> facts = facts_of(domain.get())) {
+            up.running.push_back(*std::move(facts));
+        }
+    }
+    std::free(domains);
+    sink_(std::move(up));
+}
+
+void LibvirtHypervisor::read_pending() {
+    const std::shared_ptr<virConnect> connection = connection_.load();
+    for (const auto& [vm, pending] : std::exchange(pending_, {})) {
+        const DomainHandle domain(virDomainLookupByUUIDString(connection.get(), vm.uuid.c_str()));
+        if (domain && virDomainIsActive(domain.get()) == 1) {
+            read_domain(domain.get(), pending);
+        } else {
+            virtio_mem_.erase(vm);
+            sink_(DomainGone{vm, domain ? "it was stopped" : "it is not defined any more"});
+        }
+    }
+}
+
+void LibvirtHypervisor::read_domain(virDomainPtr domain, Pending pending) {
+    Result<DomainFacts> facts = facts_of(domain);
+    if (facts) {
+        sink_(DomainSeen{*std::move(facts), pending.policy_written});
+    } else {
+        sink_(DomainGone{id_of(domain), facts.error().message});
+    }
+}
+
+Result<DomainFacts> LibvirtHypervisor::facts_of(virDomainPtr domain) {
+    const LibvirtText live(virDomainGetXMLDesc(domain, 0));
+    if (!live) {
+        return last_libvirt_error("reading domain XML");
+    }
+    Result<DomainFacts> facts = read_domain_xml(live.get(), options_.channels);
+    if (!facts) {
+        return facts.error();
+    }
+    facts->persistent = virDomainIsPersistent(domain) == 1;
+    if (facts->persistent) {
+        const LibvirtText inactive(virDomainGetXMLDesc(domain, VIR_DOMAIN_XML_INACTIVE));
+        facts->start_target = inactive ? read_start_target(inactive.get()) : std::nullopt;
+    }
+    virtio_mem_[facts->vm] = facts->virtio_mem;
+    return facts;
+}
+
+// NB: not virConnectGetAllDomainStats(BALLOON): it asks each QEMU's monitor, also with NOWAIT, and
+// one that hangs would stop this thread. virDomainGetInfo answers from libvirt's own memory.
+void LibvirtHypervisor::poll_balloons() {
+    const Time now = platform::now();
+    if (now < next_poll_) {
+        return;
+    }
+    next_poll_ = now + (balloon_events_ ? k_heal_every : k_poll_every);
+    const std::shared_ptr<virConnect> connection = connection_.load();
+    for (const auto& [vm, virtio_mem] : virtio_mem_) {
+        const DomainHandle domain(virDomainLookupByUUIDString(connection.get(), vm.uuid.c_str()));
+        virDomainInfo info{};
+        if (domain && virDomainGetInfo(domain.get(), &info) == 0) {
+            sink_(BalloonSeen{vm, to_bytes(Kibibytes(info.memory)) - virtio_mem});
+        }
+    }
+}
+
+// --- callbacks, on the event thread ---------------------------------------------------------
+
+void LibvirtHypervisor::note(virDomainPtr domain, Pending pending) {
+    Pending& known = pending_[id_of(domain)];
+    known.policy_written |= pending.policy_written;
+}
+
+void LibvirtHypervisor::on_lifecycle(virConnectPtr, virDomainPtr domain, int, int, void* self) {
+    static_cast<LibvirtHypervisor*>(self)->note(domain, {});
+}
+
+void LibvirtHypervisor::on_metadata(virConnectPtr, virDomainPtr domain, int type, const char* uri,
+                                    void* self) {
+    const bool element = type == VIR_DOMAIN_METADATA_ELEMENT && uri != nullptr;
+    if (!element || uri == k_state_namespace) {
+        return;  // titles, descriptions, and our own note
+    }
+    static_cast<LibvirtHypervisor*>(self)->note(domain,
+                                                {.policy_written = uri == k_policy_namespace});
+}
+
+void LibvirtHypervisor::on_balloon(virConnectPtr, virDomainPtr domain,
+                                   unsigned long long actual_kib, void* self) {
+    static_cast<LibvirtHypervisor*>(self)->sink_(
+        BalloonSeen{id_of(domain), to_bytes(Kibibytes(actual_kib))});
+}
+
+void LibvirtHypervisor::on_device(virConnectPtr, virDomainPtr domain, const char*, void* self) {
+    static_cast<LibvirtHypervisor*>(self)->note(domain, {});
+}
+
+void LibvirtHypervisor::on_memory_device(virConnectPtr, virDomainPtr domain, const char*,
+                                         unsigned long long, void* self) {
+    static_cast<LibvirtHypervisor*>(self)->note(domain, {});
+}
+
+void LibvirtHypervisor::on_agent(virConnectPtr, virDomainPtr domain, int, int, void* self) {
+    static_cast<LibvirtHypervisor*>(self)->note(domain, {});
+}
+
+void LibvirtHypervisor::on_close(virConnectPtr, int reason, void* self) {
+    constexpr std::array<const char*, 4> k_reasons{"connection lost", "closed by the daemon",
+                                                   "the daemon does not answer", "closed"};
+    const auto known = static_cast<size_t>(reason) < k_reasons.size();
+    static_cast<LibvirtHypervisor*>(self)->closed_ =
+        std::string("libvirt: ") + (known ? k_reasons[static_cast<size_t>(reason)] : "closed");
+}
+
+void LibvirtHypervisor::on_wake(int, int fd, int, void*) {
+    uint64_t count = 0;
+    [[maybe_unused]] const ssize_t got = ::read(fd, &count, sizeof count);
+}
+
+void LibvirtHypervisor::on_tick(int, void*) {}
+
+// --- commands -------------------------------------------------------------------------------
+
+void LibvirtHypervisor::post_call(const VmId& vm, Call call, Done done) {
+    const bool taken = pool_.post(vm, [this, vm, call = std::move(call), done] {
+        const std::shared_ptr<virConnect> connection = connection_.load();
+        Status status;
+        if (!connection) {
+            status = Error{ErrorCode::busy, "libvirt is not connected"};
+        } else {
+            const DomainHandle domain(
+                virDomainLookupByUUIDString(connection.get(), vm.uuid.c_str()));
+            status = domain ? call(domain.get()) : Status(last_libvirt_error("domain"));
+        }
+        post_([done, status] { done(status); });
+    });
+    if (!taken) {
+        post_([done] { done(Error{ErrorCode::busy, "too many libvirt calls are waiting"}); });
+    }
+}
+
+void LibvirtHypervisor::set_balloon(const VmId& vm, Bytes target, Done done) {
+    post_call(
+        vm,
+        [target](virDomainPtr domain) -> Status {
+            const unsigned long kib = to_kib_floor(target).count();
+            return virDomainSetMemoryFlags(domain, kib, VIR_DOMAIN_AFFECT_LIVE) != 0
+                       ? Status(last_libvirt_error("setting the balloon"))
+                       : Status();
+        },
+        std::move(done));
+}
+
+void LibvirtHypervisor::set_policy(const VmId& vm, const Policy& policy, Done done) {
+    post_call(
+        vm,
+        [xml = write_policy_xml(policy)](virDomainPtr domain) {
+            return set_element(domain, xml, k_policy_prefix, k_policy_namespace,
+                               live_and_config(domain));
+        },
+        std::move(done));
+}
+
+void LibvirtHypervisor::note_target(const VmId& vm, Bytes target, Done done) {
+    post_call(
+        vm,
+        [xml = write_state_xml(target)](virDomainPtr domain) {
+            return set_element(domain, xml, k_state_prefix, k_state_namespace,
+                               VIR_DOMAIN_AFFECT_LIVE);
+        },
+        std::move(done));
+}
+
+}  // namespace acma::host

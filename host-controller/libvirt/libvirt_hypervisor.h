@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: Apache-2.0
+// Domains through libvirt. One thread runs libvirt's event loop, discovers domains and reconnects
+// with back-off when the daemon goes away; commands run on a pool. Everything is posted to `sink`.
+#pragma once
+
+#include <atomic>
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "host-controller/libvirt/command_pool.h"
+#include "host-controller/libvirt/handles.h"
+#include "host-controller/ports.h"
+
+namespace acma::host {
+
+class LibvirtHypervisor final : public Hypervisor {
+  public:
+    struct Options {
+        std::string uri;
+        std::vector<std::string> channels;  // names, in order of preference
+    };
+    // Both are called on libvirt's threads; they only hand over (asio::post) and return.
+    using Sink = std::function<void(HypervisorEvent)>;
+    using Post = std::function<void(std::function<void()>)>;
+
+    LibvirtHypervisor(Options options, Sink sink, Post post);
+    ~LibvirtHypervisor() override;
+    LibvirtHypervisor(const LibvirtHypervisor&) = delete;
+    LibvirtHypervisor& operator=(const LibvirtHypervisor&) = delete;
+
+    void set_balloon(const VmId& vm, Bytes target, Done done) override;
+    void set_policy(const VmId& vm, const Policy& policy, Done done) override;
+    void note_target(const VmId& vm, Bytes target, Done done) override;
+
+  private:
+    // What events said about a domain since it was last read.
+    struct Pending {
+        bool policy_written = false;
+    };
+    using Call = std::function<Status(virDomainPtr)>;
+
+    void run(const std::stop_token& stop);
+    void connect();
+    void disconnect(const std::string& why);
+    void register_events();
+    void list_domains();
+    void read_pending();
+    void read_domain(virDomainPtr domain, Pending pending);
+    Result<DomainFacts> facts_of(virDomainPtr domain);
+    void poll_balloons();
+    void post_call(const VmId& vm, Call call, Done done);
+
+    // Callbacks from libvirt: they only note, since a callback must not call libvirt at length.
+    static void on_lifecycle(virConnectPtr, virDomainPtr domain, int event, int detail, void* self);
+    static void on_metadata(virConnectPtr, virDomainPtr domain, int type, const char* uri,
+                            void* self);
+    static void on_balloon(virConnectPtr, virDomainPtr domain, unsigned long long actual_kib,
+                           void* self);
+    static void on_device(virConnectPtr, virDomainPtr domain, const char* alias, void* self);
+    static void on_memory_device(virConnectPtr, virDomainPtr domain, const char* alias,
+                                 unsigned long long size_kib, void* self);
+    static void on_agent(virConnectPtr, virDomainPtr domain, int state, int reason, void* self);
+    static void on_close(virConnectPtr, int reason, void* self);
+    static void on_wake(int watch, int fd, int events, void* self);
+    static void on_tick(int timer, void* self);
+    void note(virDomainPtr domain, Pending pending);
+
+    const Options options_;
+    const Sink sink_;
+    const Post post_;
+
+    // Only the event thread uses these.
+    std::vector<int> callback_ids_;
+    std::map<VmId, Pending> pending_;
+    std::map<VmId, Bytes> virtio_mem_;  // of each known domain: libvirt counts it as "current"
+    std::string closed_;                // why the connection was closed, if it was
+    Millis retry_in_{0};
+    Time next_poll_;
+    Time next_try_;
+    bool balloon_events_ = true;  // the test driver has none
+
+    std::atomic<std::shared_ptr<virConnect>> connection_;  // written by the event thread
+    int wake_fd_ = -1;
+    CommandPool pool_;
+    std::jthread thread_;  // last: it uses all of the above
+};
+
+}  // namespace acma::host

@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: Apache-2.0
+// acma-controller: keeps the memory of this host's virtual machines as their policies say.
+#include <csignal>
+#include <cstdio>
+#include <exception>
+
+#include <unistd.h>
+
+#include "host-controller/daemon/controller_asio.h"
+#include "host-controller/daemon/log.h"
+#include "host-controller/daemon/options.h"
+#include "platform/service.h"
+
+namespace acma::host {
+namespace {
+
+constexpr unsigned k_stop_within_s = 5;
+
+int complain(const Error& error) {
+    std::fprintf(stderr, "acma-controller: %s\n", error.message.c_str());
+    return 1;
+}
+
+int run(const DaemonOptions& options) {
+    const Result<ControllerConfig> config = configure(options);
+    if (!config) {
+        return complain(config.error());
+    }
+    if (options.check_config) {
+        std::printf("%s: good, %zu rules\n", options.config_path.c_str(), config->rules.size());
+        return 0;
+    }
+    Result<ExclusiveSocket> socket = ExclusiveSocket::open(config->socket, config->socket_group);
+    if (!socket) {
+        return complain(socket.error());
+    }
+    const auto log = make_log(config->log_level);
+    asio::io_context context(1);
+    asio::signal_set signals(context, SIGINT, SIGTERM);
+    signals.async_wait([&context](boost::system::error_code, int) { context.stop(); });
+    {
+        Controller controller(context, *config, options.dry_run, log);
+        if (const Status served = controller.serve(*socket, config->listen); !served) {
+            return complain(served.error());
+        }
+        log->info("acma-controller {} manages {}{}", ACMA_VERSION, config->connect,
+                  options.dry_run ? " (dry run: nothing is written)" : "");
+        platform::notify_service("READY=1");
+        context.run();
+        platform::notify_service("STOPPING=1");
+        log->info("stopping; the VMs keep what they have");
+        // A libvirt call to a QEMU that hangs cannot be called back: end without it.
+        std::signal(SIGALRM, [](int) { ::_exit(0); });
+        ::alarm(k_stop_within_s);
+    }
+    return 0;
+}
+
+}  // namespace
+}  // namespace acma::host
+
+int main(int argc, char** argv) {
+    // A client that goes away while it is answered must not end the daemon.
+    std::signal(SIGPIPE, SIG_IGN);
+    try {
+        int exit_code = 0;
+        const auto options = acma::host::parse_options(argc, argv, exit_code);
+        return options ? acma::host::run(*options) : exit_code;
+    } catch (const std::exception& error) {
+        std::fprintf(stderr, "acma-controller: %s\n", error.what());
+        return 1;
+    }
+}

@@ -1,0 +1,168 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "host-controller/metadata/domain_xml.h"
+
+#include <algorithm>
+#include <array>
+#include <charconv>
+
+#include <pugixml.hpp>
+
+#include "host-controller/metadata/policy_xml.h"
+
+namespace acma::host {
+
+namespace {
+struct XmlUnit {
+    std::string_view name;
+    uint64_t bytes;
+};
+// libvirt writes KiB; the others are what its documentation allows. KB, MB, GB are powers of ten.
+constexpr std::array<XmlUnit, 12> k_units{{{"KiB", 1ULL << 10},
+                                           {"k", 1ULL << 10},
+                                           {"b", 1},
+                                           {"bytes", 1},
+                                           {"KB", 1000},
+                                           {"MiB", 1ULL << 20},
+                                           {"M", 1ULL << 20},
+                                           {"MB", 1000ULL * 1000},
+                                           {"GiB", 1ULL << 30},
+                                           {"G", 1ULL << 30},
+                                           {"GB", 1000ULL * 1000 * 1000},
+                                           {"TiB", 1ULL << 40}}};
+
+std::optional<Bytes> size_of(std::string_view number, std::string_view unit) {
+    uint64_t count = 0;
+    const auto [end, err] = std::from_chars(number.data(), number.data() + number.size(), count);
+    if (err != std::errc{} || end != number.data() + number.size()) {
+        return std::nullopt;
+    }
+    for (const XmlUnit& known : k_units) {
+        if (known.name == (unit.empty() ? "KiB" : unit)) {
+            return Bytes(count) * known.bytes;
+        }
+    }
+    return std::nullopt;
+}
+
+std::optional<Bytes> element_size(const pugi::xml_node& node) {
+    return size_of(node.child_value(), node.attribute("unit").value());
+}
+
+struct MemoryDevices {
+    Bytes virtio_mem_size;     // part of <memory>
+    Bytes virtio_mem_current;  // part of <currentMemory>
+    Bytes dimms;
+    std::vector<Bytes> blocks;  // each device is a RAM mapping of its own
+};
+
+MemoryDevices read_memory_devices(const pugi::xml_node& devices) {
+    MemoryDevices found;
+    for (const pugi::xml_node& device : devices.children("memory")) {
+        const std::string_view model = device.attribute("model").value();
+        const pugi::xml_node target = device.child("target");
+        const Bytes size = element_size(target.child("size")).value_or(Bytes(0));
+        if (model == "virtio-mem") {
+            found.virtio_mem_size += size;
+            found.virtio_mem_current += element_size(target.child("current")).value_or(Bytes(0));
+            found.blocks.push_back(size);
+        } else if (model == "dimm") {
+            found.dimms += size;
+            found.blocks.push_back(size);
+        }
+    }
+    return found;
+}
+
+// One mapping per NUMA cell, or one for all boot memory.
+std::vector<Bytes> boot_memory_blocks(const pugi::xml_node& domain, Bytes boot_memory) {
+    std::vector<Bytes> blocks;
+    for (const pugi::xml_node& cell : domain.child("cpu").child("numa").children("cell")) {
+        const std::string_view memory = cell.attribute("memory").value();
+        if (const auto size = size_of(memory, cell.attribute("unit").value())) {
+            blocks.push_back(*size);
+        }
+    }
+    if (blocks.empty()) {
+        blocks.push_back(boot_memory);
+    }
+    return blocks;
+}
+
+std::optional<ChannelFacts> find_channel(const pugi::xml_node& devices,
+                                         const std::vector<std::string>& names) {
+    for (const std::string& name : names) {
+        for (const pugi::xml_node& channel : devices.children("channel")) {
+            const pugi::xml_node target = channel.child("target");
+            const std::string_view path = channel.child("source").attribute("path").value();
+            if (name == target.attribute("name").value() && !path.empty()) {
+                const std::string_view state = target.attribute("state").value();
+                return ChannelFacts{std::string(path), state == "connected"};
+            }
+        }
+    }
+    return std::nullopt;
+}
+
+void read_balloon(const pugi::xml_node& devices, DomainFacts& facts) {
+    const pugi::xml_node balloon = devices.child("memballoon");
+    const std::string_view model = balloon.attribute("model").value();
+    facts.has_balloon = !model.empty() && model != "none";
+    facts.has_stats_period = balloon.child("stats").attribute("period").as_uint() != 0;
+}
+
+std::optional<uint64_t> read_id(const pugi::xml_node& domain) {
+    const std::string_view text = domain.attribute("id").value();
+    uint64_t id = 0;
+    const auto [end, err] = std::from_chars(text.data(), text.data() + text.size(), id);
+    const bool whole = !text.empty() && err == std::errc{} && end == text.data() + text.size();
+    return whole ? std::optional(id) : std::nullopt;
+}
+}  // namespace
+
+Result<DomainFacts> read_domain_xml(std::string_view live_xml,
+                                    const std::vector<std::string>& channels) {
+    pugi::xml_document document;
+    const pugi::xml_parse_result parsed = document.load_buffer(live_xml.data(), live_xml.size());
+    if (!parsed) {
+        return Error{ErrorCode::invalid, std::string("domain XML: ") + parsed.description()};
+    }
+    const pugi::xml_node domain = document.child("domain");
+    const std::optional<Bytes> memory = element_size(domain.child("memory"));
+    DomainFacts facts;
+    facts.vm.uuid = domain.child_value("uuid");
+    facts.name = domain.child_value("name");
+    if (facts.vm.uuid.empty() || facts.name.empty() || !memory) {
+        return Error{ErrorCode::invalid, "domain XML: no uuid, name or memory"};
+    }
+    facts.id = read_id(domain);
+
+    const pugi::xml_node devices = domain.child("devices");
+    const MemoryDevices extra = read_memory_devices(devices);
+    facts.ram = *memory - extra.virtio_mem_size;
+    facts.ram_blocks = boot_memory_blocks(domain, facts.ram - extra.dimms);
+    facts.ram_blocks.insert(facts.ram_blocks.end(), extra.blocks.begin(), extra.blocks.end());
+    facts.virtio_mem = extra.virtio_mem_current;
+    const std::optional<Bytes> current = element_size(domain.child("currentMemory"));
+    facts.current = current ? *current - extra.virtio_mem_current : facts.ram;
+    read_balloon(devices, facts);
+    facts.channel = find_channel(devices, channels);
+
+    facts.policy = read_policy(domain.child("metadata"));
+    facts.noted_target = read_noted_target(domain.child("metadata"));
+    return facts;
+}
+
+std::optional<Bytes> read_start_target(std::string_view inactive_xml) {
+    pugi::xml_document document;
+    if (!document.load_buffer(inactive_xml.data(), inactive_xml.size())) {
+        return std::nullopt;
+    }
+    const pugi::xml_node domain = document.child("domain");
+    const std::optional<Bytes> current = element_size(domain.child("currentMemory"));
+    if (!current) {
+        return std::nullopt;
+    }
+    return *current - read_memory_devices(domain.child("devices")).virtio_mem_current;
+}
+
+}  // namespace acma::host

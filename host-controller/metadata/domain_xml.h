@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the controller needs to know of a domain, read from its live XML. Pure: the libvirt folder
+// fetches the text.
+#pragma once
+
+#include <compare>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "engine/base/result.h"
+#include "engine/base/units.h"
+#include "engine/policy/policy.h"
+
+namespace acma::host {
+
+// libvirt's UUID of the domain, the only name that never changes while it exists.
+struct VmId {
+    std::string uuid;
+    auto operator<=>(const VmId&) const = default;
+};
+
+struct ChannelFacts {
+    std::string path;              // of the host's unix socket
+    bool opened_by_guest = false;  // the guest has the port open (target state='connected')
+    bool operator==(const ChannelFacts&) const = default;
+};
+
+struct DomainFacts {
+    VmId vm;
+    std::string name;
+    std::optional<uint64_t> id;  // only while it runs
+    bool persistent = false;
+
+    Bytes ram;                      // that the balloon works on: <memory> without virtio-mem
+    std::vector<Bytes> ram_blocks;  // sizes of QEMU's RAM mappings
+    Bytes virtio_mem;               // plugged by virtio-mem devices; part of libvirt's "current"
+    Bytes current;                  // RAM - what the balloon holds, now
+    bool has_balloon = false;
+    bool has_stats_period = false;
+    std::optional<ChannelFacts> channel;  // the first of the channel names asked for
+
+    Result<std::optional<Policy>> policy{std::optional<Policy>()};
+    std::optional<Bytes> noted_target;  // the balloon target that we wrote last
+    // <currentMemory> of the persistent XML: the target that libvirt itself gave at start.
+    std::optional<Bytes> start_target;
+};
+
+// Channel names in order of preference. An error names the element that is missing or malformed.
+[[nodiscard]] Result<DomainFacts> read_domain_xml(std::string_view live_xml,
+                                                  const std::vector<std::string>& channels);
+
+// <currentMemory> of an inactive XML, without what virtio-mem has.
+[[nodiscard]] std::optional<Bytes> read_start_target(std::string_view inactive_xml);
+
+}  // namespace acma::host

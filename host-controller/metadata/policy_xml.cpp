@@ -1,0 +1,193 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "host-controller/metadata/policy_xml.h"
+
+#include <algorithm>
+#include <vector>
+
+#include <pugixml.hpp>
+
+#include "host-controller/metadata/policy_patch.h"
+
+namespace acma::host {
+
+namespace {
+// A policy element is about 150 bytes; libvirt itself has no bound on metadata.
+constexpr size_t k_max_xml = 16 * 1024;
+// An operator may nest metadata of other tools; ours is a direct child of <metadata>.
+constexpr std::string_view k_acma_namespaces = "urn:acma:policy";
+
+struct QName {
+    std::string_view prefix;
+    std::string_view local;
+};
+
+QName split(std::string_view name) {
+    const size_t colon = name.find(':');
+    if (colon == std::string_view::npos) {
+        return {"", name};
+    }
+    return {name.substr(0, colon), name.substr(colon + 1)};
+}
+
+// pugixml does not resolve namespaces: look for the nearest declaration of the prefix.
+std::string_view namespace_of(pugi::xml_node node, std::string_view prefix) {
+    const std::string declaration =
+        prefix.empty() ? std::string("xmlns") : "xmlns:" + std::string(prefix);
+    for (; node; node = node.parent()) {
+        if (const pugi::xml_attribute found = node.attribute(declaration.c_str())) {
+            return found.value();
+        }
+    }
+    return {};
+}
+
+bool is_namespace_declaration(std::string_view name) {
+    return name == "xmlns" || name.starts_with("xmlns:");
+}
+
+std::string shown(std::string_view text) {
+    constexpr size_t k_shown = 64;
+    return "'" + std::string(text.substr(0, k_shown)) + "'";
+}
+
+Result<PolicyPatch> read_attributes(const pugi::xml_node& element) {
+    PolicyPatch patch;
+    std::vector<std::string_view> seen;
+    for (const pugi::xml_attribute& attribute : element.attributes()) {
+        const std::string_view name = attribute.name();
+        if (is_namespace_declaration(name)) {
+            continue;
+        }
+        if (std::find(seen.begin(), seen.end(), name) != seen.end()) {
+            return Error{ErrorCode::invalid, "attribute " + shown(name) + " is given twice"};
+        }
+        seen.push_back(name);
+        const Status set = set_field(patch, name, attribute.value());
+        if (!set) {
+            return Error{ErrorCode::invalid, set.error().code == ErrorCode::not_found
+                                                 ? "unknown attribute " + set.error().message
+                                                 : "attribute " + set.error().message};
+        }
+    }
+    for (const pugi::xml_node& child : element.children()) {
+        if (child.type() == pugi::node_element) {
+            return Error{ErrorCode::invalid,
+                         "element " + shown(child.name()) + " inside policy is not known"};
+        }
+        if (child.type() == pugi::node_pcdata || child.type() == pugi::node_cdata) {
+            return Error{ErrorCode::invalid, "text " + shown(child.value()) +
+                                                 " inside policy; its values are attributes"};
+        }
+    }
+    return patch;
+}
+
+Result<std::optional<Policy>> read_policy_element(const pugi::xml_node& element) {
+    const QName name = split(element.name());
+    if (name.local != "policy") {
+        return Error{ErrorCode::invalid, "element " + shown(element.name()) + " in namespace " +
+                                             std::string(k_policy_namespace) + " is not 'policy'"};
+    }
+    const Result<PolicyPatch> patch = read_attributes(element);
+    if (!patch) {
+        return patch.error();
+    }
+    // The operator wrote it into the domain itself, so it is meant: no mode means auto.
+    Result<Policy> policy = complete(*patch, Mode::automatic);
+    if (!policy) {
+        return policy.error();
+    }
+    return std::optional(*policy);
+}
+
+// Somebody meant our policy but named another namespace: better said than silently ignored.
+bool looks_like_ours(const pugi::xml_node& node, std::string_view ns) {
+    const QName name = split(node.name());
+    return ns.starts_with(k_acma_namespaces) ||
+           (name.local == "policy" && (name.prefix == "acma" || ns.find("acma") != ns.npos));
+}
+
+Result<std::optional<Policy>> read_policy_unlabelled(const pugi::xml_node& metadata) {
+    std::optional<pugi::xml_node> ours;
+    std::optional<pugi::xml_node> misplaced;
+    for (const pugi::xml_node& node : metadata.children()) {
+        if (node.type() != pugi::node_element) {
+            continue;
+        }
+        const std::string_view ns = namespace_of(node, split(node.name()).prefix);
+        if (ns == k_policy_namespace) {
+            if (ours) {
+                return Error{ErrorCode::invalid, "there are two policy elements"};
+            }
+            ours = node;
+        } else if (looks_like_ours(node, ns)) {
+            misplaced = node;
+        }
+    }
+    if (ours) {
+        return read_policy_element(*ours);
+    }
+    if (misplaced) {
+        const std::string_view ns = namespace_of(*misplaced, split(misplaced->name()).prefix);
+        return Error{ErrorCode::invalid, "element " + shown(misplaced->name()) +
+                                             " is in namespace " + shown(ns) + ", not " +
+                                             std::string(k_policy_namespace)};
+    }
+    return std::optional<Policy>();
+}
+
+std::pair<size_t, size_t> line_and_column(std::string_view text, ptrdiff_t offset) {
+    const std::string_view before =
+        text.substr(0, std::min(text.size(), static_cast<size_t>(std::max<ptrdiff_t>(offset, 0))));
+    const auto lines = static_cast<size_t>(std::count(before.begin(), before.end(), '\n'));
+    const size_t last = before.rfind('\n');
+    return {lines + 1, last == before.npos ? before.size() + 1 : before.size() - last};
+}
+}  // namespace
+
+Result<std::optional<Policy>> read_policy(const pugi::xml_node& metadata) {
+    auto policy = read_policy_unlabelled(metadata);
+    return policy ? policy : policy.error().in("policy metadata");
+}
+
+Result<std::optional<Policy>> parse_policy_xml(std::string_view xml) {
+    if (xml.size() > k_max_xml) {
+        return Error{ErrorCode::too_large, "policy metadata: " + std::to_string(xml.size()) +
+                                               " bytes of XML, more than " +
+                                               std::to_string(k_max_xml)};
+    }
+    pugi::xml_document document;
+    const pugi::xml_parse_result parsed = document.load_buffer(xml.data(), xml.size());
+    if (!parsed) {
+        const auto [line, column] = line_and_column(xml, parsed.offset);
+        return Error{ErrorCode::invalid, "policy metadata: not XML: line " + std::to_string(line) +
+                                             ", column " + std::to_string(column) + ": " +
+                                             parsed.description()};
+    }
+    const pugi::xml_node wrapper = document.child("metadata");
+    return read_policy(wrapper ? wrapper : document);
+}
+
+std::optional<Bytes> read_noted_target(const pugi::xml_node& metadata) {
+    for (const pugi::xml_node& node : metadata.children()) {
+        const QName name = split(node.name());
+        if (name.local == "state" && namespace_of(node, name.prefix) == k_state_namespace) {
+            const Result<Bytes> target = parse_size(node.attribute("target").value());
+            return target ? std::optional(*target) : std::nullopt;
+        }
+    }
+    return std::nullopt;
+}
+
+std::string write_policy_xml(const Policy& policy) {
+    return "<policy min-mem=\"" + format_size(policy.min_mem) + "\" max-mem=\"" +
+           format_size(policy.max_mem) + "\" psi=\"" + format_psi(policy.psi) + "\" shares=\"" +
+           std::to_string(policy.shares) + "\" mode=\"" + std::string(to_string(policy.mode)) +
+           "\"/>";
+}
+
+std::string write_state_xml(Bytes target) {
+    return "<state target=\"" + format_size(target) + "\"/>";
+}
+
+}  // namespace acma::host

@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: Apache-2.0
+// The policy element of a libvirt domain's metadata:
+//   <acma:policy xmlns:acma="urn:acma:policy:1" min-mem="512MiB" max-mem="4GiB" psi="0.1%"
+//                shares="1000" mode="auto"/>
+// The prefix is the writer's choice, the namespace is not. Everything unknown is an error, so that
+// a typing mistake never silently becomes a default.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "engine/base/result.h"
+#include "engine/base/units.h"
+#include "engine/policy/policy.h"
+
+namespace pugi {
+class xml_node;
+}
+
+namespace acma::host {
+
+constexpr std::string_view k_policy_namespace = "urn:acma:policy:1";
+// Where the controller notes, in the live XML only, the balloon target that it wrote last, so that
+// after a crash it can tell its own target from somebody else's.
+constexpr std::string_view k_state_namespace = "urn:acma:state:1";
+// The prefix under which we ask libvirt to store them.
+constexpr const char* k_policy_prefix = "acma";
+constexpr const char* k_state_prefix = "acma-state";
+
+// What a <metadata> element (or a lone policy element) says. No policy at all is not an error;
+// one that cannot be used is: malformed, contradictory, or in another namespace.
+[[nodiscard]] Result<std::optional<Policy>> read_policy(const pugi::xml_node& metadata);
+[[nodiscard]] Result<std::optional<Policy>> parse_policy_xml(std::string_view xml);
+
+// The target noted by write_state_xml; nothing when absent or unreadable (it is only a note).
+[[nodiscard]] std::optional<Bytes> read_noted_target(const pugi::xml_node& metadata);
+
+// The element as virDomainSetMetadata wants it: without prefix and namespace, libvirt adds both.
+[[nodiscard]] std::string write_policy_xml(const Policy& policy);
+[[nodiscard]] std::string write_state_xml(Bytes target);
+
+}  // namespace acma::host

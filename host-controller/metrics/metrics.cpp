@@ -1,0 +1,161 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "host-controller/metrics/metrics.h"
+
+#include <deque>
+#include <functional>
+#include <optional>
+#include <utility>
+#include <vector>
+
+#include <prometheus/metric_family.h>
+#include <prometheus/text_serializer.h>
+
+namespace acma::host {
+
+namespace {
+using proto::VmSummary;
+using Labels = std::vector<prometheus::ClientMetric::Label>;
+
+class Families {
+  public:
+    prometheus::MetricFamily& add(const char* name, const char* help, prometheus::MetricType type) {
+        families_.push_back(prometheus::MetricFamily{name, help, type, {}});
+        return families_.back();
+    }
+
+    void gauge(const char* name, const char* help, double value) {
+        sample(add(name, help, prometheus::MetricType::Gauge), {}, value);
+    }
+
+    static void sample(prometheus::MetricFamily& family, Labels labels, double value) {
+        prometheus::ClientMetric metric;
+        metric.label = std::move(labels);
+        if (family.type == prometheus::MetricType::Counter) {
+            metric.counter.value = value;
+        } else {
+            metric.gauge.value = value;
+        }
+        family.metric.push_back(std::move(metric));
+    }
+
+    [[nodiscard]] std::string text() const {
+        return prometheus::TextSerializer().Serialize({families_.begin(), families_.end()});
+    }
+
+  private:
+    std::deque<prometheus::MetricFamily> families_;  // references stay good while it grows
+};
+
+double bytes(Bytes size) {
+    return static_cast<double>(size.count());
+}
+double ratio_of(BasisPoints share) {
+    return static_cast<double>(share.count()) / static_cast<double>(k_full_bp.count());
+}
+Labels labels_of(const VmSummary& vm) {
+    return {{"domain", vm.name}, {"uuid", vm.uuid}};
+}
+
+struct DomainGauge {
+    const char* name;
+    const char* help;
+    std::function<std::optional<double>(const VmSummary&)> value;  // nothing: not known, no sample
+};
+
+// The one list of per-domain gauges.
+const std::vector<DomainGauge>& domain_gauges() {
+    const auto of_policy = [](auto read) {
+        return [read](const VmSummary& vm) {
+            return vm.policy ? std::optional<double>(read(*vm.policy)) : std::nullopt;
+        };
+    };
+    static const std::vector<DomainGauge> k_gauges{
+        {"acma_domain_memory_ram_bytes", "RAM of the domain.",
+         [](const VmSummary& vm) { return bytes(vm.ram); }},
+        {"acma_domain_memory_min_bytes", "min-mem of the policy.",
+         of_policy([](const Policy& policy) { return bytes(policy.min_mem); })},
+        {"acma_domain_memory_max_bytes", "max-mem of the policy.",
+         of_policy([](const Policy& policy) { return bytes(policy.max_mem); })},
+        {"acma_domain_memory_target_bytes", "Balloon target in force.",
+         [](const VmSummary& vm) { return bytes(vm.balloon_target); }},
+        {"acma_domain_memory_actual_bytes", "RAM less what the balloon holds.",
+         [](const VmSummary& vm) { return bytes(vm.balloon_actual); }},
+        {"acma_domain_memory_host_bytes",
+         "Host bytes of the guest: resident, swapped and hugetlb bytes of its RAM. 0: not "
+         "measured.",
+         [](const VmSummary& vm) { return bytes(vm.host); }},
+        {"acma_domain_host_swap_bytes", "The swapped part of the host bytes.",
+         [](const VmSummary& vm) { return bytes(vm.host_swap); }},
+        {"acma_domain_qemu_own_bytes", "Memory of the QEMU process beside the guest's RAM.",
+         [](const VmSummary& vm) { return bytes(vm.qemu_own); }},
+        {"acma_domain_psi_ratio", "Share of time that some task in the guest stalled on memory.",
+         [](const VmSummary& vm) {
+             return vm.psi ? std::optional<double>(ratio_of(*vm.psi)) : std::nullopt;
+         }},
+        {"acma_domain_psi_target_ratio", "The share that the policy accepts.",
+         of_policy([](const Policy& policy) { return ratio_of(policy.psi); })},
+        {"acma_domain_agent_up", "1 while the agent of the guest answers.",
+         [](const VmSummary& vm) { return vm.agent_connected ? 1.0 : 0.0; }},
+    };
+    return k_gauges;
+}
+
+void add_domains(Families& families, const Figures& figures) {
+    for (const DomainGauge& gauge : domain_gauges()) {
+        auto& family = families.add(gauge.name, gauge.help, prometheus::MetricType::Gauge);
+        for (const VmSummary& vm : figures.list.vms) {
+            if (const auto value = gauge.value(vm)) {
+                Families::sample(family, labels_of(vm), *value);
+            }
+        }
+    }
+    auto& marked =
+        families.add("acma_domain_marked", "1 for each mark that the domain has, by its word.",
+                     prometheus::MetricType::Gauge);
+    auto& decisions = families.add("acma_domain_decisions_total",
+                                   "Decisions about the domain since it was found.",
+                                   prometheus::MetricType::Counter);
+    auto& state = families.add("acma_domain_state", "1 for the state that the domain is in.",
+                               prometheus::MetricType::Gauge);
+    for (const VmSummary& vm : figures.list.vms) {
+        for (const proto::Mark& mark : vm.marks) {
+            Labels labels = labels_of(vm);
+            labels.push_back({"mark", mark.what});
+            Families::sample(marked, std::move(labels), 1);
+        }
+        const auto count = figures.decisions.find(vm.uuid);
+        Families::sample(
+            decisions, labels_of(vm),
+            count == figures.decisions.end() ? 0.0 : static_cast<double>(count->second));
+        Labels labels = labels_of(vm);
+        labels.push_back({"state", std::string(to_string(vm.state))});
+        Families::sample(state, std::move(labels), 1);
+    }
+}
+
+void add_host(Families& families, const proto::HostSummary& host) {
+    families.gauge("acma_host_memory_bytes", "Memory of the host.", bytes(host.mem_total));
+    families.gauge("acma_host_memory_available_bytes", "Memory of the host that is available.",
+                   bytes(host.mem_available));
+    families.gauge("acma_host_memory_granted_bytes",
+                   "Sum of what the domains may have and of QEMU's own memory.",
+                   bytes(host.granted));
+    families.gauge("acma_host_psi_ratio",
+                   "Share of time that some task of the host stalled on memory.",
+                   ratio_of(host.psi));
+    families.gauge("acma_libvirt_up", "1 while libvirt is connected.",
+                   host.libvirt_connected ? 1 : 0);
+}
+}  // namespace
+
+std::string metrics_text(const Figures& figures) {
+    Families families;
+    auto& build = families.add("acma_build_info", "Always 1; the version is a label.",
+                               prometheus::MetricType::Gauge);
+    Families::sample(build, {{"version", figures.list.controller_version}}, 1);
+    add_host(families, figures.list.host);
+    add_domains(families, figures);
+    return families.text();
+}
+
+}  // namespace acma::host

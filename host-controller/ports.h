@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: Apache-2.0
+// The controller's interfaces to the outside. Each has a real implementation and a scripted one in
+// tests/fakes. All calls return at once; what comes of them arrives later, on the reactor.
+#pragma once
+
+#include <functional>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "engine/base/result.h"
+#include "engine/base/units.h"
+#include "engine/policy/policy.h"
+#include "host-controller/metadata/domain_xml.h"
+#include "host-controller/vm/agent_events.h"
+
+namespace acma::host {
+
+// --- what the hypervisor (libvirt) tells ---
+
+struct HypervisorUp {
+    std::vector<DomainFacts> running;  // all of them
+};
+struct HypervisorDown {
+    std::string why;
+};
+// A running domain appeared or something about it changed.
+struct DomainSeen {
+    DomainFacts facts;
+    bool policy_written = false;  // somebody wrote its policy metadata just now
+};
+struct DomainGone {
+    VmId vm;
+    std::string why;
+};
+struct BalloonSeen {
+    VmId vm;
+    Bytes actual;  // RAM - what the balloon holds
+};
+using HypervisorEvent =
+    std::variant<HypervisorUp, HypervisorDown, DomainSeen, DomainGone, BalloonSeen>;
+
+using Done = std::function<void(const Status&)>;
+
+class Hypervisor {
+  public:
+    virtual ~Hypervisor() = default;
+    // Live only. Accepted is not reached: BalloonSeen tells how far the guest has come.
+    virtual void set_balloon(const VmId& vm, Bytes target, Done done) = 0;
+    // Live, and in the persistent XML if the domain has one.
+    virtual void set_policy(const VmId& vm, const Policy& policy, Done done) = 0;
+    // Live only: notes the balloon target that is ours.
+    virtual void note_target(const VmId& vm, Bytes target, Done done) = 0;
+};
+
+// Keeps a session with each agent that a VM talks to; tells what comes of it as AgentEvents.
+class AgentLinks {
+  public:
+    virtual ~AgentLinks() = default;
+    // Replaces what was ordered for this VM before.
+    virtual void talk(const VmId& vm, const TalkToAgent& order) = 0;
+    virtual void leave(const VmId& vm) = 0;
+};
+
+// Measures the host bytes of guests.
+class HostMemory {
+  public:
+    virtual ~HostMemory() = default;
+    virtual void watch(const VmId& vm, std::string domain_name, std::vector<Bytes> ram_blocks) = 0;
+    virtual void unwatch(const VmId& vm) = 0;
+};
+
+}  // namespace acma::host

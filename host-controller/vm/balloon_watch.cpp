@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "host-controller/vm/balloon_watch.h"
+
+namespace acma::host {
+
+namespace {
+// A guest that does not move for this long does not follow (squeezed's rule, in seconds).
+constexpr Micros k_stuck_after{5'000'000};
+// After our own crash: if the guest stands below our noted target this long, somebody set it lower.
+constexpr Micros k_unsettled_after{10'000'000};
+
+Bytes distance(Bytes a, Bytes b) {
+    return a > b ? a - b : b - a;
+}
+bool near(Bytes a, Bytes b) {
+    return distance(a, b) <= k_balloon_slack;
+}
+}  // namespace
+
+BalloonWatch::BalloonWatch(const BalloonStart& start, Time now)
+    : ram_(start.ram), actual_(start.actual), expected_(start.actual), last_progress_(now) {
+    if (start.noted) {
+        written_ = start.noted;
+        expected_ = *start.noted;
+        arrived_ = near(actual_, expected_);
+        found_unsettled_ = !arrived_;
+    } else if (start.wanted && near(actual_, *start.wanted)) {
+        written_ = start.wanted;  // where our policy wants it: ours, or as good as ours
+    } else {
+        rest_at(actual_);
+        // Until the guest's driver has started, actual is all of RAM whatever the target is.
+        if (start.wanted && start.start_target && *start.start_target < *start.wanted &&
+            !near(*start.start_target, actual_)) {
+            hold_until_ = now + k_start_hold;
+        }
+    }
+}
+
+void BalloonWatch::rest_at(Bytes size) {
+    expected_ = size;
+    arrived_ = true;
+    written_.reset();
+    ceiling_ = size < ram_ && !near(size, ram_) ? std::optional(size) : std::nullopt;
+}
+
+std::optional<ForeignMove> BalloonWatch::observe(Bytes actual, Time now) {
+    const Bytes before = actual_;
+    actual_ = actual;
+    if (near(actual, expected_)) {
+        arrived_ = true;
+        found_unsettled_ = false;
+        last_progress_ = now;
+        move_.reset();  // it came back by itself, as after a reboot of the guest
+        return std::nullopt;
+    }
+    const bool moved = actual != before;
+    if (moved) {
+        hold_until_.reset();
+    }
+    const bool same_side = (actual > expected_) == (before > expected_);
+    const bool closer = same_side && distance(actual, expected_) <= distance(before, expected_);
+    if (!arrived_ && closer && !move_) {
+        last_progress_ = moved ? now : last_progress_;
+        const bool lowered_meanwhile =
+            found_unsettled_ && actual < expected_ && now - last_progress_ >= k_unsettled_after;
+        if (!lowered_meanwhile) {
+            return std::nullopt;
+        }
+        move_ = Move{.from = expected_, .last = last_progress_};
+    }
+    if (!move_) {
+        move_ = Move{.from = before, .last = now};
+    } else if (moved) {
+        move_->last = now;
+    }
+    if (now - move_->last < k_balloon_quiet) {
+        return std::nullopt;
+    }
+    ForeignMove done{.from = move_->from, .to = actual};
+    move_.reset();
+    found_unsettled_ = false;
+    rest_at(actual);
+    while (!foreign_.empty() && now - foreign_.front() > k_foreign_window) {
+        foreign_.pop_front();
+    }
+    foreign_.push_back(now);
+    done.repeated = foreign_.size() >= k_foreign_limit;
+    if (done.repeated) {
+        foreign_.clear();
+    }
+    return done;
+}
+
+void BalloonWatch::wrote(Bytes target, Time now) {
+    written_before_ = written_;
+    written_ = target;
+    expected_ = target;
+    arrived_ = near(actual_, target);
+    last_progress_ = now;
+    found_unsettled_ = false;
+    move_.reset();
+}
+
+void BalloonWatch::write_failed() {
+    written_ = written_before_;
+    expected_ = written_.value_or(actual_);
+    arrived_ = near(actual_, expected_);
+}
+
+bool BalloonWatch::must_wait(Time now) const {
+    return move_.has_value() || (hold_until_ && now < *hold_until_);
+}
+
+bool BalloonWatch::stuck(Time now) const {
+    return !arrived_ && !move_ && now - last_progress_ >= k_stuck_after;
+}
+
+}  // namespace acma::host

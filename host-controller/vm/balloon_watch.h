@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: Apache-2.0
+// Follows one VM's balloon and tells our own changes from somebody else's. Neither QEMU nor libvirt
+// tells who set the target nor what it is, only the size that the guest has reached ("actual"): a
+// move that we did not ask for is foreign, whoever did it (virsh setmem, Nova, another manager, a
+// guest that took memory back under OOM). A foreign target is a ceiling: never fought, we only go
+// lower. Pure.
+#pragma once
+
+#include <deque>
+#include <optional>
+
+#include "engine/base/units.h"
+
+namespace acma::host {
+
+// Differences below this are the rounding of guests and of other tools.
+constexpr Bytes k_balloon_slack = 1_MiB;
+// QEMU reports a moving balloon once a second (monitor/monitor.c); twice that is standstill.
+constexpr Micros k_balloon_quiet{2'000'000};
+// This many foreign changes in this time mean that somebody else manages the VM.
+constexpr size_t k_foreign_limit = 3;
+constexpr Micros k_foreign_window{600'000'000};
+// How long a target that libvirt gave at the start may take until the guest's driver is there.
+constexpr Micros k_start_hold{60'000'000};
+
+struct ForeignMove {
+    Bytes from;
+    Bytes to;
+    bool repeated = false;  // the limit is reached
+    bool operator==(const ForeignMove&) const = default;
+};
+
+// What is known when the VM is first seen.
+struct BalloonStart {
+    Bytes ram;
+    Bytes actual;
+    std::optional<Bytes> noted;         // the target that we noted in the domain before
+    std::optional<Bytes> wanted;        // what its policy asks for, if it has one
+    std::optional<Bytes> start_target;  // what libvirt itself set at start
+};
+
+class BalloonWatch {
+  public:
+    BalloonWatch(const BalloonStart& start, Time now);
+
+    // Where the balloon is; called for every report and, with the same value, on ticks. Returns a
+    // foreign move when one has come to rest.
+    [[nodiscard]] std::optional<ForeignMove> observe(Bytes actual, Time now);
+
+    void wrote(Bytes target, Time now);
+    // The hypervisor refused the last write: the target is what it was before.
+    void write_failed();
+    void set_ram(Bytes ram) { ram_ = ram; }
+
+    [[nodiscard]] Bytes ram() const { return ram_; }
+    [[nodiscard]] Bytes actual() const { return actual_; }
+    [[nodiscard]] std::optional<Bytes> written() const { return written_; }
+    [[nodiscard]] std::optional<Bytes> ceiling() const { return ceiling_; }
+    // The target in force as far as we can know it.
+    [[nodiscard]] Bytes target() const { return expected_; }
+    // True while nothing may be written: the target that libvirt gave is still on its way, or a
+    // foreign move is under way.
+    [[nodiscard]] bool must_wait(Time now) const;
+    // Set while the guest has not followed our target and makes no progress.
+    [[nodiscard]] bool stuck(Time now) const;
+
+  private:
+    struct Move {
+        Bytes from;
+        Time last;
+    };
+    void rest_at(Bytes size);
+
+    Bytes ram_;
+    Bytes actual_;
+    Bytes expected_;  // where we believe the balloon to be heading
+    bool arrived_ = true;
+    Time last_progress_;
+    std::optional<Bytes> written_;
+    std::optional<Bytes> written_before_;
+    std::optional<Bytes> ceiling_;
+    std::optional<Move> move_;  // a foreign move under way
+    std::optional<Time> hold_until_;
+    bool found_unsettled_ = false;  // our noted target was not reached when the VM was first seen
+    std::deque<Time> foreign_;      // when foreign moves were seen, at most k_foreign_limit
+};
+
+}  // namespace acma::host

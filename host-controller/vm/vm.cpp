@@ -1,0 +1,461 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "host-controller/vm/vm.h"
+
+#include <algorithm>
+#include <array>
+#include <utility>
+
+#include "host-controller/vm/claims.h"
+
+namespace acma::host {
+
+namespace {
+constexpr uint64_t k_balloon_page = 4096;
+constexpr Micros k_first_balloon_retry{5'000'000};
+constexpr Micros k_longest_balloon_retry{300'000'000};
+// An agent counts a sample at least every second; three without one is no coincidence.
+constexpr Micros k_stale_after{3'000'000};
+// Host bytes and claims are of different instants while memory moves; what lasts is no accident.
+constexpr Micros k_contradiction_lasts{10'000'000};
+// A guest that lied is watched this long before its mark goes.
+constexpr Micros k_forgive_after{60'000'000};
+
+Bytes round_down_to_page(Bytes size) {
+    return Bytes(size.count() / k_balloon_page * k_balloon_page);
+}
+
+struct ChosenPolicy {
+    std::optional<Policy> policy;
+    std::string source = "none";
+};
+
+// Metadata, else the first rule that matches, else none. The metadata must be readable.
+ChosenPolicy policy_for(const DomainFacts& facts, const std::vector<PolicyRule>& rules) {
+    if (facts.policy && *facts.policy) {
+        return {**facts.policy, "metadata"};
+    }
+    if (const PolicyRule* rule = match_rule(rules, facts.name, facts.vm.uuid);
+        facts.policy && rule != nullptr) {
+        return {rule->policy, "rule " + rule->label};
+    }
+    return {};
+}
+
+BalloonStart balloon_start(const DomainFacts& facts, const std::vector<PolicyRule>& rules) {
+    const ChosenPolicy chosen = policy_for(facts, rules);
+    BalloonStart start{.ram = facts.ram, .actual = facts.current, .noted = facts.noted_target};
+    start.start_target = facts.start_target;
+    if (chosen.policy && chosen.policy->mode == Mode::automatic) {
+        start.wanted = round_down_to_page(std::min(chosen.policy->max_mem, facts.ram));
+    }
+    return start;
+}
+}  // namespace
+
+Vm::Vm(VmSettings settings, DomainFacts facts, Now now)
+    : settings_(settings),
+      facts_(std::move(facts)),
+      balloon_(balloon_start(facts_, *settings_.rules), now.mono) {}
+
+Actions Vm::start(Now now) {
+    Actions actions;
+    actions.emplace_back(MeasureHost{facts_.ram_blocks});
+    choose_policy(now, actions);
+    if (policy_ && balloon_.ceiling()) {
+        mark("foreign-balloon",
+             "the balloon stood at " + human(*balloon_.ceiling()) +
+                 " when this VM was first seen, set by somebody else: that is its ceiling",
+             now, actions);
+    }
+    return actions;
+}
+
+// --- events ---------------------------------------------------------------------------------
+
+Actions Vm::on_domain(DomainFacts facts, bool policy_written, Now now) {
+    Actions actions;
+    if (facts.ram_blocks != facts_.ram_blocks) {
+        actions.emplace_back(MeasureHost{facts.ram_blocks});
+    }
+    facts_ = std::move(facts);
+    balloon_.set_ram(facts_.ram);
+    if (policy_written && yielded_) {
+        yielded_ = false;
+        decided("resume", "the policy was set anew: the balloon is managed again", now, actions);
+        unmark("foreign-balloon", now, actions);
+    }
+    if (const auto move = balloon_.observe(facts_.current, now.mono)) {
+        note_foreign_move(*move, now, actions);
+    }
+    choose_policy(now, actions);
+    return actions;
+}
+
+Actions Vm::on_balloon(Bytes actual, Now now) {
+    Actions actions;
+    facts_.current = actual;
+    if (const auto move = balloon_.observe(actual, now.mono)) {
+        note_foreign_move(*move, now, actions);
+    }
+    decide_balloon(now, actions);
+    return actions;
+}
+
+Actions Vm::on_balloon_written(const Status& outcome, Bytes target, Now now) {
+    Actions actions;
+    writing_.reset();
+    if (outcome) {
+        retry_balloon_at_.reset();
+        retry_balloon_in_ = Micros(0);
+        unmark("balloon-refused", now, actions);
+        actions.emplace_back(NoteTarget{target});
+    } else {
+        balloon_.write_failed();
+        retry_balloon_in_ =
+            std::clamp(retry_balloon_in_ * 2, k_first_balloon_retry, k_longest_balloon_retry);
+        retry_balloon_at_ = now.mono + retry_balloon_in_;
+        mark("balloon-refused",
+             "the balloon target " + human(target) +
+                 " was not accepted, nothing was changed: " + outcome.error().message,
+             now, actions);
+    }
+    decide_balloon(now, actions);
+    return actions;
+}
+
+Actions Vm::on_host_bytes(const Result<HostBytes>& bytes, Now now) {
+    Actions actions;
+    if (bytes) {
+        host_ = *bytes;
+        unmark("no-host-bytes", now, actions);
+    } else {
+        host_.reset();
+        mark("no-host-bytes",
+             "the memory of this VM cannot be measured, claims of its guest are not checked: " +
+                 bytes.error().message,
+             now, actions);
+    }
+    return actions;
+}
+
+Actions Vm::tick(Now now) {
+    Actions actions = on_balloon(facts_.current, now);
+    if (policy_ && balloon_.stuck(now.mono)) {
+        mark("balloon-stuck",
+             "the guest does not follow: its balloon target is " + human(balloon_.target()) +
+                 ", it stands at " + human(balloon_.actual()) +
+                 "; it may have no balloon driver, or no memory to give",
+             now, actions);
+    } else {
+        unmark("balloon-stuck", now, actions);
+    }
+    if (lied_at_ && now.mono - *lied_at_ >= k_forgive_after) {
+        lied_at_.reset();
+        unmark("lying", now, actions);
+    }
+    return actions;
+}
+
+// --- policy ---------------------------------------------------------------------------------
+
+void Vm::choose_policy(Now now, Actions& actions) {
+    if (!facts_.policy) {
+        mark("bad-policy", facts_.policy.error().message + ", keeping the previous policy", now,
+             actions);
+    } else {
+        unmark("bad-policy", now, actions);
+        const ChosenPolicy chosen = policy_for(facts_, *settings_.rules);
+        if (chosen.policy != policy_ || chosen.source != policy_source_) {
+            policy_ = chosen.policy;
+            policy_source_ = chosen.source;
+            decided("set-policy",
+                    policy_ ? "policy from " + policy_source_ + ": " + describe(*policy_)
+                            : "the policy was removed: this VM is left alone",
+                    now, actions);
+        }
+    }
+    decide_balloon(now, actions);
+    order_agent(now, actions);
+}
+
+Mode Vm::mode_in_force() const {
+    if (!policy_) {
+        return Mode::off;
+    }
+    return policy_->mode == Mode::automatic && yielded_ ? Mode::observe : policy_->mode;
+}
+
+// --- balloon --------------------------------------------------------------------------------
+
+// What the balloon target should be; nothing where it must be left alone.
+std::optional<Bytes> Vm::wanted_target() const {
+    if (!policy_ || !facts_.has_balloon || mode_in_force() == Mode::off) {
+        return std::nullopt;
+    }
+    const Bytes floor = std::min(policy_->min_mem, balloon_.ram());
+    const Bytes most = std::min(policy_->max_mem, balloon_.ram());
+    const Bytes wanted = std::max(round_down_to_page(most), floor);
+    if (balloon_.ceiling() && *balloon_.ceiling() < floor) {
+        return std::nullopt;  // somebody else has set it lower than we ever would
+    }
+    return std::min(wanted, balloon_.ceiling().value_or(wanted));
+}
+
+void Vm::decide_balloon(Now now, Actions& actions) {
+    const std::optional<Bytes> wanted = wanted_target();
+    const bool waiting = writing_ || balloon_.must_wait(now.mono) ||
+                         (retry_balloon_at_ && now.mono < *retry_balloon_at_);
+    if (!wanted || waiting) {
+        return;
+    }
+    const Bytes from = balloon_.target();
+    const Bytes change = *wanted > from ? *wanted - from : from - *wanted;
+    const bool in_force =
+        balloon_.written() ? *balloon_.written() == *wanted : change <= k_balloon_slack;
+    if (in_force) {
+        return;
+    }
+    const bool acts = mode_in_force() == Mode::automatic && !settings_.dry_run;
+    const std::string direction = *wanted < from ? "shrink" : "grow";
+    std::string bound = "max-mem is " + human(policy_->max_mem);
+    if (balloon_.ceiling() == wanted) {
+        bound = "somebody else's target " + human(*wanted) + " is the ceiling";
+    } else if (policy_->max_mem >= balloon_.ram()) {
+        bound = "max-mem " + human(policy_->max_mem) + " leaves it all its RAM";
+    }
+    decided(acts ? direction : "would-" + direction,
+            bound + ": the balloon target " + (acts ? "goes" : "would go") + " from " +
+                human(from) + " to " + human(*wanted) +
+                (acts                ? ""
+                 : settings_.dry_run ? " (dry run)"
+                                     : " (observe)"),
+            now, actions,
+            {{"from_bytes", from.count()},
+             {"to_bytes", wanted->count()},
+             {"actual_bytes", balloon_.actual().count()},
+             {"ram_bytes", balloon_.ram().count()},
+             {"max_mem_bytes", policy_->max_mem.count()}});
+    if (!acts) {
+        return;
+    }
+    actions.emplace_back(WriteBalloon{*wanted});
+    writing_ = wanted;
+    balloon_.wrote(*wanted, now.mono);
+    order_agent(now, actions);  // the grant has moved with it
+}
+
+void Vm::note_foreign_move(const ForeignMove& move, Now now, Actions& actions) {
+    if (!policy_) {
+        return;  // this VM is not ours to comment on
+    }
+    std::string sentence = "the balloon went from " + human(move.from) + " to " + human(move.to) +
+                           " without us: it was set by somebody else and counts as a ceiling";
+    if (move.repeated && mode_in_force() == Mode::automatic) {
+        yielded_ = true;
+        sentence += "; repeated, so this VM is only observed until its policy is set anew";
+    }
+    decided("foreign-balloon", sentence, now, actions,
+            {{"from_bytes", move.from.count()}, {"to_bytes", move.to.count()}});
+    if (balloon_.ceiling() || yielded_) {
+        marks_.erase("foreign-balloon");  // the newest move is the one to show
+        mark("foreign-balloon", sentence, now, actions);
+    } else {
+        unmark("foreign-balloon", now, actions);
+    }
+    order_agent(now, actions);
+}
+
+// --- agent ----------------------------------------------------------------------------------
+
+// The grant on the wire: the balloon target, inside the policy's bounds.
+Bytes Vm::grant() const {
+    return std::clamp(wanted_target().value_or(balloon_.target()), policy_->min_mem,
+                      policy_->max_mem);
+}
+
+std::optional<PolicyOrder> Vm::policy_for_agent() const {
+    if (settings_.dry_run) {
+        return std::nullopt;
+    }
+    if (policy_) {
+        PolicyOrder order{*policy_, grant(), 0};
+        order.policy.mode = mode_in_force();
+        return order;
+    }
+    if (agent_order_ && agent_order_->policy) {  // withdrawn: the agent must not keep following it
+        PolicyOrder order = *agent_order_->policy;
+        order.policy.mode = Mode::off;
+        return order;
+    }
+    return std::nullopt;
+}
+
+void Vm::order_agent(Now now, Actions& actions) {
+    if (policy_ && !facts_.channel) {
+        mark("no-channel",
+             "the domain has no channel to an agent: its guest is not steered, max-mem is held by "
+             "the balloon alone",
+             now, actions);
+    } else {
+        unmark("no-channel", now, actions);
+    }
+    if (policy_ && !facts_.has_balloon) {
+        mark("no-balloon", "the domain has no balloon device: max-mem cannot be held", now,
+             actions);
+    } else {
+        unmark("no-balloon", now, actions);
+    }
+    const bool talk = facts_.channel && (policy_ || agent_order_);
+    if (!talk) {
+        if (agent_order_) {
+            agent_order_.reset();
+            actions.emplace_back(LeaveAgent{});
+        }
+        return;
+    }
+    TalkToAgent order{facts_.channel->path, policy_for_agent()};
+    if (order.policy) {
+        order.policy->generation = generation_;
+    }
+    if (agent_order_ == order) {
+        return;
+    }
+    if (order.policy) {
+        // Numbers grow also across our own restarts: an agent ignores an older one.
+        generation_ = std::max(generation_ + 1, static_cast<uint64_t>(now.wall.count() / 1000));
+        order.policy->generation = generation_;
+    }
+    agent_order_ = order;
+    actions.emplace_back(std::move(order));
+}
+
+Actions Vm::on_agent(const AgentEvent& event, Now now) {
+    Actions actions;
+    if (const auto* up = std::get_if<AgentUp>(&event)) {
+        if (agent_connected_ && up->info == agent_info_) {
+            return actions;  // it was only asked again
+        }
+        agent_connected_ = true;
+        agent_info_ = up->info;
+        for (const char* word : {"silent", "unreachable", "channel-held", "flooding"}) {
+            unmark(word, now, actions);
+        }
+        noticed("agent-up", "the agent answers: version " + up->info.version.substr(0, 64), now);
+    } else if (const auto* took = std::get_if<AgentTookPolicy>(&event)) {
+        unmark("policy-refused", now, actions);
+        noticed("agent-policy",
+                "the agent took the policy: " + describe(took->in_force.policy) + ", grant " +
+                    human(took->in_force.grant),
+                now);
+    } else if (const auto* refused = std::get_if<AgentRefusedPolicy>(&event)) {
+        mark("policy-refused", "the agent refused the policy: " + refused->why, now, actions);
+    } else if (const auto* said = std::get_if<AgentSaid>(&event)) {
+        on_status(said->status, now, actions);
+    } else {
+        on_down(std::get<AgentDown>(event), now, actions);
+    }
+    return actions;
+}
+
+void Vm::on_down(const AgentDown& down, Now now, Actions& actions) {
+    constexpr std::array<std::pair<AgentDown::Why, std::string_view>, 4> k_words{{
+        {AgentDown::Why::unreachable, "unreachable"},
+        {AgentDown::Why::held, "channel-held"},
+        {AgentDown::Why::silent, "silent"},
+        {AgentDown::Why::flooding, "flooding"},
+    }};
+    agent_connected_ = false;
+    contradicts_since_.reset();
+    for (const auto& [why, word] : k_words) {
+        if (why == down.why) {
+            mark(word, down.message, now, actions);
+        } else if (why != AgentDown::Why::flooding) {  // that one is only cured by good behaviour
+            unmark(word, now, actions);
+        }
+    }
+}
+
+void Vm::on_status(const AgentStatus& status, Now now, Actions& actions) {
+    const bool standing = claimed_ && repeats(status, claimed_->status);
+    if (!standing) {
+        check_claims(status, now, actions);
+    }
+    const Time fresh_at = standing ? claimed_->fresh_at : now.mono;
+    claimed_ = Claimed{status, now.mono, fresh_at};
+    if (now.mono - fresh_at >= k_stale_after) {
+        mark("stale",
+             "the agent repeats sample " + std::to_string(status.sequence) +
+                 ": its numbers are not used",
+             now, actions);
+    } else if (!standing) {
+        unmark("stale", now, actions);
+    }
+}
+
+void Vm::check_claims(const AgentStatus& status, Now now, Actions& actions) {
+    ClaimContext context{.ram = facts_.ram + facts_.virtio_mem};
+    if (claimed_) {
+        context.previous = claimed_->status;
+        context.since_previous = now.mono - claimed_->at;
+    }
+    std::optional<std::string> lie = impossible(status, context);
+    const auto contradiction =
+        host_ && !lie ? contradicts_host(status, context.ram, host_->total()) : std::nullopt;
+    if (!contradiction) {
+        contradicts_since_.reset();
+    } else if (!contradicts_since_) {
+        contradicts_since_ = now.mono;
+    } else if (now.mono - *contradicts_since_ >= k_contradiction_lasts) {
+        lie = contradiction;
+    }
+    if (lie) {
+        lied_at_ = now.mono;
+        mark("lying", "the guest's numbers are not used: " + *lie, now, actions);
+    }
+}
+
+// --- marks and reasons ----------------------------------------------------------------------
+
+void Vm::mark(std::string_view what, std::string message, Now now, Actions& actions) {
+    const auto known = marks_.find(what);
+    if (known != marks_.end()) {
+        known->second = std::move(message);
+        return;
+    }
+    noticed("mark", std::string(what) + ": " + message, now);
+    tell(true, message, now, actions);
+    marks_.emplace(what, std::move(message));
+}
+
+void Vm::unmark(std::string_view what, Now now, Actions& actions) {
+    const auto known = marks_.find(what);
+    if (known == marks_.end()) {
+        return;
+    }
+    noticed("unmark", std::string(what) + " is over", now);
+    tell(false, std::string(what) + " is over", now, actions);
+    marks_.erase(known);
+}
+
+void Vm::decided(std::string_view word, std::string reason, Now now, Actions& actions,
+                 std::map<std::string, uint64_t> numbers) {
+    tell(false, reason, now, actions);
+    history_.add(
+        proto::ExplainEntry{now.wall, std::string(word), std::move(reason), std::move(numbers)},
+        History::Cause::decision);
+}
+
+void Vm::noticed(std::string_view word, std::string reason, Now now) {
+    history_.add(proto::ExplainEntry{now.wall, std::string(word), std::move(reason), {}},
+                 History::Cause::guest);
+}
+
+void Vm::tell(bool warning, std::string text, Now now, Actions& actions) {
+    if (log_budget_.overdrawn(now.mono)) {
+        return;
+    }
+    log_budget_.spend(1, now.mono);
+    actions.emplace_back(Tell{warning, std::move(text)});
+}
+
+}  // namespace acma::host

@@ -1,0 +1,138 @@
+// SPDX-License-Identifier: Apache-2.0
+// One VM: what is known of it, and what is to be done. Events with their time go in, actions come
+// out; no I/O, no clock. What the guest says is checked and shown, never acted on: the balloon
+// follows the policy alone.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <variant>
+#include <vector>
+
+#include "engine/base/units.h"
+#include "engine/policy/policy.h"
+#include "host-controller/config/config.h"
+#include "host-controller/hostmem/smaps.h"
+#include "host-controller/metadata/domain_xml.h"
+#include "host-controller/vm/agent_events.h"
+#include "host-controller/vm/balloon_watch.h"
+#include "host-controller/vm/history.h"
+#include "proto/controller_api.h"
+#include "proto/rate_budget.h"
+
+namespace acma::host {
+
+struct Now {
+    Time mono;
+    Micros wall{0};  // since 1970-01-01 UTC: for people and for numbering policies
+};
+
+// --- what is to be done ---------------------------------------------------------------------
+
+struct WriteBalloon {
+    Bytes target;
+    bool operator==(const WriteBalloon&) const = default;
+};
+struct NoteTarget {  // after a write that was accepted
+    Bytes target;
+    bool operator==(const NoteTarget&) const = default;
+};
+struct MeasureHost {
+    std::vector<Bytes> ram_blocks;
+    bool operator==(const MeasureHost&) const = default;
+};
+struct Tell {  // a line for the log
+    bool warning = false;
+    std::string text;
+    bool operator==(const Tell&) const = default;
+};
+using Action = std::variant<TalkToAgent, LeaveAgent, WriteBalloon, NoteTarget, MeasureHost, Tell>;
+using Actions = std::vector<Action>;
+
+// --- the VM ---------------------------------------------------------------------------------
+
+struct VmSettings {
+    const std::vector<PolicyRule>* rules = nullptr;  // outlives the VM
+    bool dry_run = false;
+};
+
+class Vm {
+  public:
+    // The domain was found running; start() gives the first actions.
+    Vm(VmSettings settings, DomainFacts facts, Now now);
+    [[nodiscard]] Actions start(Now now);
+
+    [[nodiscard]] Actions on_domain(DomainFacts facts, bool policy_written, Now now);
+    [[nodiscard]] Actions on_balloon(Bytes actual, Now now);
+    [[nodiscard]] Actions on_balloon_written(const Status& outcome, Bytes target, Now now);
+    [[nodiscard]] Actions on_agent(const AgentEvent& event, Now now);
+    [[nodiscard]] Actions on_host_bytes(const Result<HostBytes>& bytes, Now now);
+    [[nodiscard]] Actions tick(Now now);
+
+    [[nodiscard]] const DomainFacts& facts() const { return facts_; }
+    [[nodiscard]] const std::optional<Policy>& policy() const { return policy_; }
+    [[nodiscard]] const History& history() const { return history_; }
+    [[nodiscard]] const std::optional<HostBytes>& host_bytes() const { return host_; }
+    [[nodiscard]] proto::VmSummary summary() const;
+    [[nodiscard]] proto::VmDetail detail(Now now) const;
+
+  private:
+    struct Claimed {
+        AgentStatus status;
+        Time at;        // when it came
+        Time fresh_at;  // when its sequence number last advanced
+    };
+
+    void choose_policy(Now now, Actions& actions);
+    void decide_balloon(Now now, Actions& actions);
+    void order_agent(Now now, Actions& actions);
+    void on_status(const AgentStatus& status, Now now, Actions& actions);
+    void check_claims(const AgentStatus& status, Now now, Actions& actions);
+    void on_down(const AgentDown& down, Now now, Actions& actions);
+    void note_foreign_move(const ForeignMove& move, Now now, Actions& actions);
+
+    void mark(std::string_view what, std::string message, Now now, Actions& actions);
+    void unmark(std::string_view what, Now now, Actions& actions);
+    void decided(std::string_view word, std::string reason, Now now, Actions& actions,
+                 std::map<std::string, uint64_t> numbers = {});
+    void noticed(std::string_view word, std::string reason, Now now);
+    void tell(bool warning, std::string text, Now now, Actions& actions);
+
+    [[nodiscard]] Mode mode_in_force() const;
+    [[nodiscard]] std::optional<Bytes> wanted_target() const;
+    [[nodiscard]] Bytes grant() const;
+    [[nodiscard]] std::optional<PolicyOrder> policy_for_agent() const;
+    [[nodiscard]] proto::VmState state() const;
+
+    VmSettings settings_;
+    DomainFacts facts_;
+    std::optional<Policy> policy_;
+    std::string policy_source_ = "none";
+    bool yielded_ =
+        false;  // repeated foreign balloon changes: observe until the policy is set anew
+    uint64_t generation_ = 0;
+
+    BalloonWatch balloon_;
+    std::optional<Bytes> writing_;  // a write is on its way
+    std::optional<Time> retry_balloon_at_;
+    Micros retry_balloon_in_{0};
+
+    bool agent_connected_ = false;
+    proto::AgentInfo agent_info_;
+    std::optional<TalkToAgent> agent_order_;
+    std::optional<Claimed> claimed_;
+    std::optional<Time> contradicts_since_;  // the guest's claims do not fit the host bytes
+    std::optional<Time> lied_at_;            // last time
+
+    std::optional<HostBytes> host_;
+
+    std::map<std::string, std::string, std::less<>> marks_;  // word -> sentence
+    History history_;
+    // Lines for the log: a burst, then one in half a minute. `explain` has the rest.
+    proto::RateBudget log_budget_{20, Seconds(30)};
+};
+
+}  // namespace acma::host

@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: Apache-2.0
+// How a VM is shown to operators.
+#include <algorithm>
+#include <array>
+
+#include "host-controller/vm/vm.h"
+
+namespace acma::host {
+
+proto::VmState Vm::state() const {
+    constexpr std::array<std::string_view, 7> k_distrust{
+        "lying", "stale", "silent", "flooding", "unreachable", "channel-held", "bad-policy"};
+    if (!policy_) {
+        return marks_.contains("bad-policy") ? proto::VmState::marked : proto::VmState::unmanaged;
+    }
+    if (mode_in_force() == Mode::off) {
+        return proto::VmState::off;
+    }
+    const bool marked = std::any_of(k_distrust.begin(), k_distrust.end(),
+                                    [this](auto word) { return marks_.contains(word); });
+    if (marked) {
+        return proto::VmState::marked;
+    }
+    return mode_in_force() == Mode::automatic ? proto::VmState::managed : proto::VmState::observed;
+}
+
+proto::VmSummary Vm::summary() const {
+    proto::VmSummary view;
+    view.name = facts_.name;
+    view.uuid = facts_.vm.uuid;
+    view.id = facts_.id;
+    view.state = state();
+    view.policy = policy_;
+    view.policy_source = policy_source_;
+    view.ram = facts_.ram;
+    view.balloon_target = balloon_.target();
+    view.balloon_actual = balloon_.actual();
+    if (host_) {
+        view.host = host_->total();
+        view.host_swap = host_->swapped;
+        view.qemu_own = host_->qemu_own;
+    }
+    view.agent_connected = agent_connected_;
+    if (claimed_) {
+        view.agent_state = claimed_->status.state;
+        view.psi = claimed_->status.psi;
+    }
+    for (const auto& [what, message] : marks_) {
+        view.marks.push_back(proto::Mark{what, message});
+    }
+    if (!history_.entries().empty()) {
+        view.last_reason = history_.entries().back().reason;
+    }
+    return view;
+}
+
+proto::VmDetail Vm::detail(Now now) const {
+    proto::VmDetail view{summary(), {}};
+    view.agent.connected = agent_connected_;
+    view.agent.version = agent_info_.version;
+    if (agent_info_.acma) {
+        view.agent.capabilities = agent_info_.acma->capabilities;
+    }
+    if (claimed_) {
+        view.agent.age = now.mono - claimed_->at;
+        view.agent.status = claimed_->status;
+    }
+    return view;
+}
+
+}  // namespace acma::host
