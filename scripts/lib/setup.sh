@@ -14,7 +14,8 @@ setup_fuzz() { install_packages "${fuzz_packages[@]}"; }
 
 # To run guests: QEMU and a libvirt daemon (which we start by hand and only for ourselves), and the guests' kernels.
 setup_guests() {
-    install_packages "${guest_packages[@]}"
+    # QEMU first: what comes later must not pull in Debian 12's own.
     install_qemu
+    install_packages "${guest_packages[@]}"
     fetch_kernels
 }
