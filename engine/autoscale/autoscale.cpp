@@ -64,6 +64,12 @@ Micros accepted_stall(BasisPoints target, Micros span) {
         detail::mul_div_saturating(as_us(span), target.count(), k_full_bp.count())));
 }
 
+// What the pages that came back cost, if PSI did not show it.
+Micros priced(const Delta& delta) {
+    const uint64_t pages = std::min<uint64_t>(delta.came_back.count() / 4096, 1U << 30);
+    return k_refault_price * static_cast<int64_t>(pages);
+}
+
 struct Verdict {
     feedback::Score score;
     Micros stalled{0};
@@ -76,9 +82,7 @@ Verdict judge(const Policy& policy, const State& state) {
     Verdict verdict;
     verdict.span = delta.span;
     verdict.stalled = delta.stalled;
-    verdict.priced =
-        Micros(static_cast<int64_t>(std::min<uint64_t>(delta.came_back.count() / 4096, 1U << 30))) *
-        k_refault_price.count();
+    verdict.priced = priced(delta);
     if (delta.span.count() > 0) {
         const uint64_t accepted = as_us(accepted_stall(policy.psi, delta.span));
         verdict.score =
@@ -120,14 +124,17 @@ void go_quick(State& state, Time now) {
     state.quick_since = now;
 }
 
-// How long an apply step takes, at the worst: the time between two used-up windows. A window that
-// was not used up makes it look longer, so it may halve the rate but not throw it to the floor.
-feedback::Score step_score(const Delta& last) {
-    if (last.full_windows == 0) {
-        return feedback::Score{0};
+// The rate at which an apply step does not take longer than it may. A step's length is the time
+// between two used-up windows (one that was not used up makes it look longer, which only slows
+// growth). Below one block a window a lower rate makes no step shorter.
+Bytes step_ceiling(const State& state, const Delta& last) {
+    if (state.pace == Pace::calm || last.full_windows == 0) {
+        return k_ceiling;
     }
     const auto period = as_us(last.span) / last.full_windows;
-    return std::min(feedback::score(period, as_us(k_step_target)), feedback::Score{15'000});
+    const Bytes rate(
+        detail::mul_div_saturating(state.rate_per_s.count(), as_us(k_step_target), period));
+    return std::clamp(rate, k_start_rate, k_ceiling);
 }
 
 Decision stopped(AgentState state, Micros next_step, std::string reason) {
@@ -163,6 +170,11 @@ Decision step(const Policy& policy, const Sample& sample, State& state, Time now
     state.history.at(state.seen % State::k_history) = State::Seen{now, sample};
     ++state.seen;
 
+    const Delta passed = between(before, newest(state));
+    state.debt = std::clamp(state.debt + std::max(passed.stalled, priced(passed)) -
+                                accepted_stall(policy.psi, passed.span),
+                            Micros(0), k_most_debt);
+
     if (policy.mode == Mode::off) {
         return stopped(AgentState::off, k_calm_step, "the policy's mode is off");
     }
@@ -189,21 +201,19 @@ Decision step(const Policy& policy, const Sample& sample, State& state, Time now
     }
 
     const Verdict verdict = judge(policy, state);
-    const Delta last = between(before, newest(state));
     if (first || state.rate_per_s == Bytes(0)) {
         state.rate_per_s = k_start_rate;
         go_quick(state, now);
     } else {
-        const auto score = state.pace == Pace::quick
-                               ? feedback::least_aggressive(verdict.score, step_score(last))
-                               : verdict.score;
-        state.rate_per_s = Bytes(feedback::next(
-            state.rate_per_s.count(), score,
-            {.floor = k_floor_rate.count(), .ceiling = k_ceiling.count()}, last.full_windows > 0));
+        const feedback::Bounds bounds{.floor = k_floor_rate.count(),
+                                      .ceiling = step_ceiling(state, passed).count()};
+        state.rate_per_s = Bytes(feedback::next(state.rate_per_s.count(), verdict.score, bounds,
+                                                passed.full_windows > 0));
     }
     if (verdict.score >= feedback::k_worst && now - state.patience_at >= k_psi_window) {
         be_more_patient(state, now);
-    } else if (state.patience > 1 && now - state.patience_at >= k_patience_fades_after) {
+    } else if (state.patience > 1 && state.debt == Micros(0) &&
+               now - state.patience_at >= k_patience_fades_after) {
         state.patience /= 2;
         state.patience_at = now;
     }

@@ -69,6 +69,7 @@ struct State {
     Bytes rate_per_s;
     uint64_t patience = 1;  // times the pace's own min_age: grows when pages are wanted back
     Time patience_at{};     // when it last changed
+    Micros debt{0};         // stalls beyond what was accepted, not yet made up for
     Time quick_since{};
     Time hold_until{};
     Micros hold{0};  // length of the last hold-off
@@ -76,8 +77,15 @@ struct State {
     bool operator==(const State&) const = default;
 };
 
-// Rates. 64 MiB/s is what any disk takes without a queue; the ceiling keeps the integers small.
-constexpr Bytes k_start_rate = 64_MiB;
+// Windows of the quick pace. The quota is given in slices this short so that an apply step, which
+// nothing can interrupt, stays short; the loop measures how long one takes and holds it to
+// k_step_target (stated limit: 50 ms). One huge page is the least that a step can do.
+constexpr Micros k_quick_window = Millis(20);
+constexpr Micros k_step_target = Millis(40);
+constexpr uint64_t k_windows_per_s = 50;
+
+// Rates. The start is one block a window: 100 MiB/s. The ceiling keeps the integers small.
+constexpr Bytes k_start_rate = k_block * k_windows_per_s;
 constexpr Bytes k_floor_rate = 4_MiB;
 constexpr Bytes k_ceiling = 1_GiB;
 
@@ -85,16 +93,12 @@ constexpr Bytes k_ceiling = 1_GiB;
 // loop hears within half a second what came back. Calm: what small sleeping processes need next.
 constexpr Micros k_quick_min_age = Seconds(1);
 constexpr Micros k_calm_min_age = Seconds(10);
-// Pages that were wanted back soon were not cold enough: twice the age, up to this many times, and
-// slowly less again while nothing comes back.
-constexpr uint64_t k_most_patience = 32;
+// Pages that were wanted back soon were not cold enough: from then on twice the age, up to this
+// many times. Trying less again costs stalls, so it has to wait until the last try is paid off:
+// until so much time has passed that all stalls together are within the target again.
+constexpr uint64_t k_most_patience = 64;
 constexpr Micros k_patience_fades_after = Seconds(30);
-
-// Windows of the quick pace. The quota is given in slices this short so that an apply step, which
-// nothing can interrupt, stays short; the loop measures how long one takes and holds it to
-// k_step_target (stated limit: 50 ms).
-constexpr Micros k_quick_window = Millis(20);
-constexpr Micros k_step_target = Millis(40);
+constexpr Micros k_most_debt = Seconds(2);  // half an hour at 0.1 %: forget what is older
 
 constexpr Micros k_quick_step = Millis(500);
 constexpr Micros k_calm_step = Seconds(2);

@@ -101,13 +101,12 @@ damon::Kdamond page_out_kdamond(const Decision& decision, const std::vector<damo
                                 const damon::Features& features) {
     const PaceAttrs& attrs = attrs_of(decision.pace);
     // The same slice at both paces: an apply step must be as short at the calm one.
-    const auto windows_per_s = static_cast<uint64_t>(Micros(Seconds(1)) / k_quick_window);
     damon::ReclaimSettings settings;
     settings.min_age = decision.min_age;
     // NB: whole pages. 6.12 never calls a quota full while less than a page of it is left: it then
     // starts every window at the lowest address again and never gets to the rest
     // (mm/damon/core.c, damos_apply_scheme; fixed by the "rest < min_region_sz" test of 7.3).
-    settings.bytes = decision.rate_per_s / windows_per_s / k_page.count() * k_page.count();
+    settings.bytes = decision.rate_per_s / k_windows_per_s / k_page.count() * k_page.count();
     settings.reset_interval = std::chrono::duration_cast<Millis>(attrs.apply);
     settings.apply_interval = attrs.apply;
     // No weights: everything that matches is equally unaccessed, and ranking by age would starve

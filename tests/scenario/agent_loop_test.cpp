@@ -1,0 +1,200 @@
+// SPDX-License-Identifier: Apache-2.0
+// The agent's loop closed against a simulated guest, on a manual clock.
+#include <algorithm>
+
+#include <gtest/gtest.h>
+
+#include "engine/autoscale/autoscale.h"
+#include "engine/simulation/sim_guest.h"
+
+namespace acma {
+namespace {
+
+using autoscale::Decision;
+using simulation::SimGuest;
+using simulation::SimGuestConfig;
+
+class Loop {
+  public:
+    Loop(SimGuestConfig config, Policy policy) : guest(config), policy_(policy) {}
+
+    // Every step of the loop for `span`, as the agent takes them: a trigger cuts the wait short.
+    void run(Micros span) {
+        const Time end = guest.now() + span;
+        while (guest.now() < end) {
+            Micros left = decision.next_step;
+            while (left > Micros(0) && !fired_) {
+                const Micros slice = std::min<Micros>(left, Millis(50));
+                guest.run(slice, decision);
+                left -= slice;
+                fired_ = guest.take_trigger(autoscale::trigger_for(policy_.psi));
+            }
+            auto sample = guest.sample();
+            sample.trigger_fired = std::exchange(fired_, false);
+            sample.oom_kills_total = oom_kills;
+            decision = autoscale::step(policy_, sample, state, guest.now());
+            ++steps;
+            page_outs += decision.page_out ? 1 : 0;
+            highest_rate = std::max(highest_rate, decision.rate_per_s);
+        }
+    }
+
+    SimGuest guest;
+    autoscale::State state;
+    Decision decision{.next_step = Millis(10)};
+    uint64_t oom_kills = 0;
+    int steps = 0;
+    int page_outs = 0;
+    Bytes highest_rate;
+
+  private:
+    Policy policy_;
+    bool fired_ = false;
+};
+
+Policy policy() {
+    return Policy{.min_mem = 256_MiB, .max_mem = 2_GiB, .psi = 10_bp};
+}
+
+// 200 MiB hot, 1000 MiB cold: the idle guest of the benchmark.
+Loop idle_guest() {
+    Loop loop({}, policy());
+    (void)loop.guest.allocate(200_MiB, Millis(100));
+    (void)loop.guest.allocate(1000_MiB, Micros(0));
+    return loop;
+}
+
+TEST(AgentLoop, ShrinksAnIdleGuestToItsWorkingSetWithinAMinute) {
+    Loop loop = idle_guest();
+    loop.run(Seconds(60));
+    EXPECT_LE(loop.guest.resident(), 250_MiB);
+    EXPECT_GE(loop.guest.resident(), 200_MiB);
+    EXPECT_EQ(loop.guest.stalled_total(), Micros(0));
+}
+
+TEST(AgentLoop, ReachesTheDevicesRateWithinFiveSeconds) {
+    Loop loop = idle_guest();
+    loop.run(Seconds(4));
+    const Bytes before = loop.guest.sample().swap_out_total;
+    loop.run(Seconds(1));
+    EXPECT_GE(loop.guest.sample().swap_out_total - before, 135_MiB);
+}
+
+TEST(AgentLoop, SettlesAndThenLooksRarely) {
+    Loop loop = idle_guest();
+    loop.run(Seconds(60));
+    EXPECT_EQ(loop.decision.state, AgentState::settled);
+    const int steps = loop.steps;
+    loop.run(Seconds(60));
+    EXPECT_LE(loop.steps - steps, 31);
+    EXPECT_EQ(loop.decision.state, AgentState::settled);
+}
+
+TEST(AgentLoop, DoesNotWindUpWhileThereIsNothingToPageOut) {
+    Loop loop({}, policy());
+    (void)loop.guest.allocate(400_MiB, Millis(100));
+    loop.run(Seconds(300));
+    EXPECT_LE(loop.highest_rate, autoscale::k_start_rate);
+    EXPECT_EQ(loop.guest.swap_in_total(), Bytes(0));
+}
+
+TEST(AgentLoop, FollowsAWorkingSetThatShrinksWhileItIsSettled) {
+    Loop loop = idle_guest();
+    const size_t more = loop.guest.allocate(400_MiB, Millis(100));
+    loop.run(Seconds(60));
+    EXPECT_GE(loop.guest.resident(), 600_MiB);
+    loop.guest.set_period(more, Micros(0));
+    loop.run(Seconds(40));
+    EXPECT_LE(loop.guest.resident(), 260_MiB);
+}
+
+TEST(AgentLoop, StopsOnASpikeAndRampsAgainAfterwards) {
+    Loop loop = idle_guest();
+    const size_t sleeper = loop.guest.allocate(300_MiB, Micros(0));
+    loop.run(Seconds(40));
+    ASSERT_LE(loop.guest.resident(), 260_MiB);
+    loop.guest.set_period(sleeper, Millis(100));  // all of it is wanted back at once
+    loop.run(Seconds(2));
+    EXPECT_EQ(loop.decision.state, AgentState::holding);
+    EXPECT_FALSE(loop.decision.page_out);
+    EXPECT_GE(loop.guest.resident(), 490_MiB);
+    loop.guest.set_period(sleeper, Micros(0));
+    loop.run(Seconds(180));
+    EXPECT_LE(loop.guest.resident(), 260_MiB) << "it must find its way down again";
+}
+
+TEST(AgentLoop, HoldsLongerWhenPressureComesBackAndForgives) {
+    Loop loop = idle_guest();
+    loop.run(Seconds(20));
+    loop.oom_kills = 1;
+    loop.run(Seconds(1));
+    const Micros first = loop.state.hold;
+    EXPECT_EQ(loop.decision.state, AgentState::holding);
+    loop.run(first + Seconds(1));
+    loop.oom_kills = 2;
+    loop.run(Seconds(1));
+    EXPECT_EQ(loop.state.hold, first * 2);
+    loop.run(autoscale::k_hold_forgiven_after + loop.state.hold + Seconds(10));
+    loop.oom_kills = 3;
+    loop.run(Seconds(1));
+    EXPECT_EQ(loop.state.hold, autoscale::k_hold_first);
+}
+
+// Pages that are wanted every few seconds look cold in between: the loop has to learn to wait.
+TEST(AgentLoop, LearnsToLeaveAloneWhatIsWantedBackAgainAndAgain) {
+    Loop loop({}, policy());
+    (void)loop.guest.allocate(100_MiB, Millis(100));
+    for (int i = 0; i < 20; ++i) {
+        (void)loop.guest.allocate(10_MiB, Seconds(5) + Millis(300 * i));
+    }
+    loop.run(Seconds(300));
+    const Micros stalled = loop.guest.stalled_total();
+    loop.run(Seconds(300));
+    const double share =
+        static_cast<double>((loop.guest.stalled_total() - stalled).count()) / 300e6;
+    EXPECT_LE(share, 0.002) << "of time stalled in steady state";
+    EXPECT_GT(loop.state.patience, 1U);
+}
+
+TEST(AgentLoop, SeesSwapInsThatPsiDoesNotShow) {
+    SimGuestConfig config;
+    config.stall_seen_by_psi = 0_bp;
+    Loop blind(config, policy());
+    (void)blind.guest.allocate(100_MiB, Millis(100));
+    (void)blind.guest.allocate(200_MiB, Seconds(4));
+    blind.run(Seconds(300));
+    const Bytes before = blind.guest.swap_in_total();
+    blind.run(Seconds(300));
+    // Without the price it would page all of it out and in again every four seconds: 15 GiB.
+    EXPECT_LE(blind.guest.swap_in_total() - before, 1_GiB);
+}
+
+TEST(AgentLoop, ChangesNothingInObserveAndOff) {
+    for (const Mode mode : {Mode::observe, Mode::off}) {
+        Policy quiet = policy();
+        quiet.mode = mode;
+        Loop loop({}, quiet);
+        (void)loop.guest.allocate(1000_MiB, Micros(0));
+        loop.run(Seconds(30));
+        EXPECT_EQ(loop.page_outs, 0);
+        EXPECT_EQ(loop.guest.resident(), 1000_MiB);
+    }
+}
+
+TEST(AgentLoop, ATighterTargetNeverPagesOutFaster) {
+    const auto stalled = [](BasisPoints psi) {
+        Policy p = policy();
+        p.psi = psi;
+        Loop loop({}, p);
+        (void)loop.guest.allocate(100_MiB, Millis(100));
+        for (int i = 0; i < 20; ++i) {
+            (void)loop.guest.allocate(20_MiB, Seconds(3) + Millis(500 * i));
+        }
+        loop.run(Seconds(300));
+        return loop.guest.swap_in_total();
+    };
+    EXPECT_LE(stalled(10_bp), stalled(1000_bp));
+}
+
+}  // namespace
+}  // namespace acma
