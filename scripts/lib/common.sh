@@ -3,7 +3,9 @@
 # What every script shares: messages, the top of the tree, the cache directory, the machine's Debian release.
 # Source it: . "$(dirname "$0")/lib/common.sh"
 
-set -euo pipefail
+set -Eeuo pipefail
+# A command that fails where nobody looks ends the script: say which.
+trap 'printf "error: %s:%s: \"%s\" failed\n" "${BASH_SOURCE[0]}" "$LINENO" "$BASH_COMMAND" >&2' ERR
 
 # shellcheck disable=SC2034  # for the scripts that source this file
 top=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)

@@ -15,7 +15,7 @@ fuzz_packages=(clang libclang-rt-dev)
 qemu_packages=(qemu-system-x86 qemu-utils)
 qemu_minimum=1:9
 
-installed_version() { dpkg-query -W -f '${db:Status-Status} ${Version}\n' "$1" 2>/dev/null | sed -n 's/^installed //p'; }
+installed_version() { dpkg-query -W -f '${db:Status-Status} ${Version}\n' "$1" 2>/dev/null | sed -n 's/^installed //p' || true; }
 
 missing_packages() {
     local package
