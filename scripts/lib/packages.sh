@@ -8,7 +8,7 @@ build_packages=(meson ninja-build g++ pkg-config libjsoncpp-dev libboost-dev lib
     libbenchmark-dev libvirt-dev)
 guest_packages=(libvirt-daemon libvirt-daemon-driver-qemu libvirt-clients busybox-static xz-utils zstd cpio python3
     gnuplot-nox debian-archive-keyring)
-lint_packages=(clang-format clang-tidy shellcheck)
+lint_packages=(clang-format clang-tidy shellcheck git)
 fuzz_packages=(clang libclang-rt-dev)
 
 # QEMU 7.2 (Debian 12's own) crashes 6.12 guests at random under TCG: a double fault at cmpxchg16b.
