@@ -14,7 +14,7 @@ ClientSession::ClientSession(int64_t first_id, Time now)
     start_sync(now);
 }
 
-Status ClientSession::send(Command command, Time now) {
+Status ClientSession::send(const Command& command, Time now) {
     if (state_ == State::hostile) {
         return Error{ErrorCode::too_large, "the agent is over its limits"};
     }
@@ -22,7 +22,7 @@ Status ClientSession::send(Command command, Time now) {
         return Error{ErrorCode::busy, state_ == State::waiting ? "a request is in flight"
                                                                : "the agent has not answered yet"};
     }
-    transmit(std::move(command), State::waiting, now);
+    transmit(command, State::waiting, now);
     return {};
 }
 
@@ -86,9 +86,9 @@ void ClientSession::start_sync(Time now) {
     sync_timeout_ = std::min(sync_timeout_ * 2, k_longest_sync_timeout);
 }
 
-void ClientSession::transmit(Command command, State next, Time now) {
+void ClientSession::transmit(const Command& command, State next, Time now) {
     state_ = next;
-    in_flight_ = Request{std::move(command), fresh_id()};
+    in_flight_ = Request{command, fresh_id()};
     output_ += encode(in_flight_) + "\n";
     deadline_ = now + k_reply_timeout;
 }
@@ -152,7 +152,7 @@ void ClientSession::on_reply_line(std::string_view line, Time now, Events& event
 void ClientSession::on_outcome(Outcome outcome, Time now, Events& events) {
     if (state_ == State::waiting) {
         state_ = State::ready;
-        events.emplace_back(Answered{std::move(in_flight_.command), std::move(outcome)});
+        events.emplace_back(Answered{in_flight_.command, std::move(outcome)});
         return;
     }
     if (std::holds_alternative<Failure>(outcome)) {  // an agent that cannot even say what it is
@@ -175,7 +175,7 @@ void ClientSession::on_malformed(Error error, Time now, Events& events) {
 // After a timeout or a line that makes no sense nobody knows which reply comes next: sync again.
 void ClientSession::give_up(Error error, Time now, Events& events) {
     if (state_ == State::waiting) {
-        events.emplace_back(Unanswered{std::move(in_flight_.command), std::move(error)});
+        events.emplace_back(Unanswered{in_flight_.command, std::move(error)});
     }
     start_sync(now);
 }
@@ -190,8 +190,7 @@ void ClientSession::offence(Time now, Events& events) {
 
 void ClientSession::declare_hostile(std::string reason, Events& events) {
     if (state_ == State::waiting) {
-        events.emplace_back(
-            Unanswered{std::move(in_flight_.command), Error{ErrorCode::too_large, reason}});
+        events.emplace_back(Unanswered{in_flight_.command, Error{ErrorCode::too_large, reason}});
     }
     state_ = State::hostile;
     output_.clear();

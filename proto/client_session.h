@@ -37,7 +37,7 @@ constexpr Micros k_longest_sync_timeout = Seconds(60);
 // A status a second takes about 1.5 KB. 512 KiB at once holds two of the longest replies, or what a
 // socket kept from an earlier session; then 33 KB/s, so that 1,000 flooding guests cost the host
 // less than one core.
-constexpr uint64_t k_client_input_burst_bytes = 512 * 1024;
+constexpr uint64_t k_client_input_burst_bytes = size_t{512} * 1024;
 constexpr Micros k_client_input_byte_interval{30};
 // Lines that are malformed or that nobody asked for. None is expected from a healthy agent; a
 // kernel or firmware that writes into the port now and then is forgiven.
@@ -82,7 +82,7 @@ class ClientSession {
     ClientSession(int64_t first_id, Time now);
 
     // One request at a time: busy unless ready(); too_large once the guest is hostile.
-    [[nodiscard]] Status send(Command command, Time now);
+    [[nodiscard]] Status send(const Command& command, Time now);
     [[nodiscard]] bool ready() const { return state_ == State::ready; }
 
     [[nodiscard]] std::vector<ClientEvent> on_bytes(std::string_view bytes, Time now);
@@ -106,7 +106,7 @@ class ClientSession {
     using Events = std::vector<ClientEvent>;
 
     void start_sync(Time now);
-    void transmit(Command command, State next, Time now);
+    void transmit(const Command& command, State next, Time now);
     void on_frame(const Frame& frame, Time now, Events& events);
     void on_sync_line(std::string_view line, Time now);
     void on_reply_line(std::string_view line, Time now, Events& events);

@@ -13,7 +13,7 @@ namespace acma::proto {
 namespace {
 // The peer is our own controller or agent, behind a socket that only root opens: the bounds guard
 // against mistakes. 16,384 VMs (k_max_vms) at about 1 KiB and 45 values each.
-constexpr JsonLimits k_document_limits{32 * 1024 * 1024, 16, 1'000'000};
+constexpr JsonLimits k_document_limits{size_t{32} * 1024 * 1024, 16, 1'000'000};
 
 constexpr std::array<std::pair<VmState, std::string_view>, 5> k_vm_states{{
     {VmState::managed, "managed"},

@@ -18,12 +18,12 @@ namespace acma::proto {
 
 // Replies that nobody fetches: two of the longest. A host that does not read gets no more; it will
 // time out and sync again.
-constexpr size_t k_max_server_output_bytes = 512 * 1024;
+constexpr size_t k_max_server_output_bytes = size_t{512} * 1024;
 
 // A controller sends about 400 bytes a second. A host that floods is not refused (it owns the
 // guest anyway) but read slowly, so that it cannot make the agent a load: 128 KiB at once, then
 // 8 KB/s. The channel then throttles the host by itself.
-constexpr uint64_t k_server_input_burst_bytes = 128 * 1024;
+constexpr uint64_t k_server_input_burst_bytes = size_t{128} * 1024;
 constexpr Micros k_server_input_byte_interval{125};
 
 struct ServerCounters {

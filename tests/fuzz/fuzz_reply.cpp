@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: Apache-2.0
+// Any line as the reply to any command: refused, or what it means encodes to the same meaning.
+// The first byte picks the command.
+#include <array>
+
+#include "proto/messages.h"
+#include "tests/fuzz/fuzz.h"
+
+using acma::fuzz::require;
+using namespace acma::proto;
+
+extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+    static const std::array<Command, 6> k_commands{SyncDelimited{}, Sync{},      Ping{},
+                                                   Info{},          SetPolicy{}, GetStatus{}};
+    if (size == 0) {
+        return 0;
+    }
+    const Request request{k_commands[data[0] % k_commands.size()],
+                          data[0] < 128 ? Id{int64_t{1}} : Id{}};
+    const auto decoded = decode_reply(acma::fuzz::as_text(data + 1, size - 1), request);
+    if (decoded && *decoded) {
+        const auto again = decode_reply(encode(Reply{**decoded, request.id}), request);
+        require(again.ok() && *again && **again == **decoded, "encode(decode(x)) is stable");
+    } else if (!decoded) {
+        require(decoded.error().message.size() < 1000, "an error is short");
+    }
+    return 0;
+}
