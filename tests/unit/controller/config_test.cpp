@@ -1,0 +1,164 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "host-controller/config/config.h"
+
+#include <fstream>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+namespace acma::host {
+namespace {
+
+using testing::HasSubstr;
+
+std::string error_of(const std::string& text) {
+    ControllerConfig config;
+    const ControllerConfig before = config;
+    const Status read = read_config(text, "controller.toml", config);
+    EXPECT_EQ(config, before) << "changed in spite of the error";
+    return read ? "no error" : read.error().message;
+}
+
+TEST(ControllerConfig, ReadsEveryKey) {
+    ControllerConfig config;
+    const Status read = read_config(R"(
+connect = "qemu:///session"
+socket = "/run/x.sock"
+socket-group = "ops"
+listen = "127.0.0.1:9178"
+log-level = "warning"
+channels = ["org.acma.agent.0", "org.qemu.guest_agent.0"]
+
+[[rule]]
+name = "web-*"
+min-mem = "512MiB"
+max-mem = "4GiB"
+psi = "1%"
+shares = 10
+mode = "auto"
+
+[[rule]]
+uuid = "6695EB01-f6a4-8304-79aa-97f2502e193f"
+min-mem = "1GiB"
+max-mem = "2GiB"
+)",
+                                    "controller.toml", config);
+    ASSERT_TRUE(read) << read.error().message;
+    EXPECT_EQ(config.connect, "qemu:///session");
+    EXPECT_EQ(config.socket, "/run/x.sock");
+    EXPECT_EQ(config.socket_group, "ops");
+    EXPECT_EQ(config.listen, (TcpEndpoint{"127.0.0.1", 9178}));
+    EXPECT_EQ(config.log_level, "warning");
+    EXPECT_EQ(config.channels.size(), 2U);
+    ASSERT_EQ(config.rules.size(), 2U);
+    EXPECT_EQ(config.rules[0].policy, (Policy{512_MiB, 4_GiB, 100_bp, 10, Mode::automatic}));
+    EXPECT_EQ(config.rules[1].uuid, "6695eb01-f6a4-8304-79aa-97f2502e193f");
+}
+
+TEST(ControllerConfig, LetsARuleWithoutAModeOnlyObserve) {
+    ControllerConfig config;
+    ASSERT_TRUE(read_config("[[rule]]\nname='*'\nmin-mem='1GiB'\nmax-mem='2GiB'", "f", config));
+    EXPECT_EQ(config.rules[0].policy.mode, Mode::observe);
+}
+
+TEST(ControllerConfig, NamesKeyAndLineOfWhatIsWrong) {
+    EXPECT_THAT(error_of("\nconect = \"x\""), HasSubstr("controller.toml:2: conect: unknown key"));
+    EXPECT_THAT(error_of("connect = 1"), HasSubstr("controller.toml:1: connect: must be text"));
+    EXPECT_THAT(error_of("connect = \"\""), HasSubstr("connect: must not be empty"));
+    EXPECT_THAT(error_of("listen = \"9178\""), HasSubstr("listen: must be ADDRESS:PORT"));
+    EXPECT_THAT(error_of("listen = \"0.0.0.0:0\""), HasSubstr("listen: port '0'"));
+    EXPECT_THAT(error_of("listen = \"0.0.0.0:99999\""), HasSubstr("listen: port"));
+    EXPECT_THAT(error_of("log-level = \"loud\""), HasSubstr("log-level: 'loud'"));
+    EXPECT_THAT(error_of("socket = \"x.sock\""), HasSubstr("socket: must be an absolute path"));
+    EXPECT_THAT(error_of("channels = []"), HasSubstr("channels: must be a list"));
+    EXPECT_THAT(error_of("channels = [1]"), HasSubstr("channels: must be text"));
+    EXPECT_THAT(error_of("rule = 1"), HasSubstr("rule: write each rule as [[rule]]"));
+    EXPECT_THAT(error_of("a = = 1"), HasSubstr("controller.toml:1:"));
+}
+
+TEST(ControllerConfig, NamesKeyAndLineOfWhatIsWrongInARule) {
+    const std::string rule = "[[rule]]\nname = \"a\"\nmin-mem = \"1GiB\"\nmax-mem = \"2GiB\"\n";
+    EXPECT_THAT(error_of(rule + "max_mem = \"3GiB\""),
+                HasSubstr("controller.toml:5: rule.max_mem: unknown key"));
+    EXPECT_THAT(error_of(rule + "psi = \"101%\""), HasSubstr("controller.toml:5: rule.psi: "));
+    EXPECT_THAT(error_of(rule + "psi = \"0%\""), HasSubstr("rule.psi: "));
+    EXPECT_THAT(error_of(rule + "psi = 1"), HasSubstr("rule.psi: must be text"));
+    EXPECT_THAT(error_of(rule + "shares = 0"), HasSubstr("rule.shares: "));
+    EXPECT_THAT(error_of(rule + "uuid = \"zz\""), HasSubstr("rule.uuid: 'zz' is not a UUID"));
+    EXPECT_THAT(error_of("[[rule]]\nmin-mem = \"1GiB\"\nmax-mem = \"2GiB\""),
+                HasSubstr("controller.toml:1: rule: needs name"));
+    EXPECT_THAT(error_of("[[rule]]\nname = \"a\"\nmax-mem = \"2GiB\""),
+                HasSubstr("rule: min-mem is missing"));
+    EXPECT_THAT(error_of("[[rule]]\nname = \"a\"\nmin-mem = \"3GiB\"\nmax-mem = \"2GiB\""),
+                HasSubstr("is above max-mem"));
+}
+
+TEST(ControllerConfig, TakesTheFirstRuleThatMatches) {
+    ControllerConfig config;
+    ASSERT_TRUE(read_config(R"(
+[[rule]]
+uuid = "6695eb01-f6a4-8304-79aa-97f2502e193f"
+min-mem = "1GiB"
+max-mem = "2GiB"
+[[rule]]
+name = "web-?"
+min-mem = "1GiB"
+max-mem = "3GiB"
+[[rule]]
+name = "*"
+min-mem = "1GiB"
+max-mem = "4GiB"
+)",
+                            "f", config));
+    const auto max_of = [&config](const char* name, const char* uuid) {
+        return match_rule(config.rules, name, uuid)->policy.max_mem;
+    };
+    EXPECT_EQ(max_of("web-1", "6695eb01-f6a4-8304-79aa-97f2502e193f"), 2_GiB);
+    EXPECT_EQ(max_of("web-1", "other"), 3_GiB);
+    EXPECT_EQ(max_of("web-12", "other"), 4_GiB);
+    EXPECT_EQ(match_rule({}, "web-1", "other"), nullptr);
+}
+
+class ConfigFiles : public testing::Test {
+  protected:
+    void SetUp() override {
+        std::string pattern = testing::TempDir() + "acma-config-XXXXXX";
+        dir_ = ::mkdtemp(pattern.data());
+        std::filesystem::create_directory(dir_ / "d");
+    }
+    void TearDown() override { std::filesystem::remove_all(dir_); }
+    void write(const std::string& name, const std::string& text) const {
+        std::ofstream(dir_ / name) << text;
+    }
+    [[nodiscard]] Result<ControllerConfig> load(ConfigFile need = ConfigFile::must_exist) const {
+        return load_config(dir_ / "controller.toml", dir_ / "d", need);
+    }
+    std::filesystem::path dir_;
+};
+
+TEST_F(ConfigFiles, ReadsDropInsInTheOrderOfTheirNames) {
+    write("controller.toml", "connect = \"a\"\nlog-level = \"debug\"");
+    write("d/20.toml", "connect = \"c\"");
+    write("d/10.toml", "connect = \"b\"");
+    write("d/note.txt", "not a config");
+    const auto config = load();
+    ASSERT_TRUE(config) << config.error().message;
+    EXPECT_EQ(config->connect, "c");
+    EXPECT_EQ(config->log_level, "debug");
+}
+
+TEST_F(ConfigFiles, NamesTheDropInThatIsWrong) {
+    write("controller.toml", "");
+    write("d/10.toml", "x = 1");
+    const auto config = load();
+    ASSERT_FALSE(config);
+    EXPECT_THAT(config.error().message, HasSubstr("d/10.toml:1: x: unknown key"));
+}
+
+TEST_F(ConfigFiles, NeedsOnlyAFileThatWasAskedFor) {
+    EXPECT_FALSE(load(ConfigFile::must_exist));
+    EXPECT_TRUE(load(ConfigFile::may_be_missing));
+}
+
+}  // namespace
+}  // namespace acma::host

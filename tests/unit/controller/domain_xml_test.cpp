@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "host-controller/metadata/domain_xml.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+namespace acma::host {
+namespace {
+
+using testing::ElementsAre;
+using testing::HasSubstr;
+
+const std::vector<std::string> k_channels{"org.acma.agent.0", "org.qemu.guest_agent.0"};
+
+// Cut from the live XML that libvirt 9.0 gives of a running guest.
+constexpr const char* k_live = R"(<domain type='qemu' id='7'>
+  <name>web</name>
+  <uuid>6695eb01-f6a4-8304-79aa-97f2502e193f</uuid>
+  <metadata>
+    <acma:policy xmlns:acma="urn:acma:policy:1" min-mem="256MiB" max-mem="1GiB"/>
+    <acma-state:state xmlns:acma-state="urn:acma:state:1" target="768MiB"/>
+  </metadata>
+  <memory unit='KiB'>1048576</memory>
+  <currentMemory unit='KiB'>786432</currentMemory>
+  <devices>
+    <channel type='unix'>
+      <source mode='bind' path='/var/lib/libvirt/qemu/channel/target/domain-7-web/org.qemu.guest_agent.0'/>
+      <target type='virtio' name='org.qemu.guest_agent.0' state='disconnected'/>
+    </channel>
+    <channel type='unix'>
+      <source mode='bind' path='/var/lib/libvirt/qemu/channel/target/domain-7-web/org.acma.agent.0'/>
+      <target type='virtio' name='org.acma.agent.0' state='connected'/>
+    </channel>
+    <memballoon model='virtio' autodeflate='on' freePageReporting='on'><stats period='10'/></memballoon>
+  </devices>
+</domain>)";
+
+TEST(DomainXml, ReadsWhatTheControllerNeeds) {
+    const auto facts = read_domain_xml(k_live, k_channels);
+    ASSERT_TRUE(facts) << facts.error().message;
+    EXPECT_EQ(facts->vm.uuid, "6695eb01-f6a4-8304-79aa-97f2502e193f");
+    EXPECT_EQ(facts->name, "web");
+    EXPECT_EQ(facts->id, 7U);
+    EXPECT_EQ(facts->ram, 1_GiB);
+    EXPECT_THAT(facts->ram_blocks, ElementsAre(1_GiB));
+    EXPECT_EQ(facts->current, 768_MiB);
+    EXPECT_TRUE(facts->has_balloon);
+    EXPECT_TRUE(facts->has_stats_period);
+    ASSERT_TRUE(facts->channel);
+    EXPECT_TRUE(facts->channel->opened_by_guest);
+    EXPECT_THAT(facts->channel->path, HasSubstr("org.acma.agent.0"));
+    ASSERT_TRUE(facts->policy && *facts->policy);
+    EXPECT_EQ((**facts->policy).max_mem, 1_GiB);
+    EXPECT_EQ(facts->noted_target, 768_MiB);
+}
+
+TEST(DomainXml, TakesTheSecondChannelWhenTheFirstIsNotThere) {
+    const auto facts = read_domain_xml(k_live, {"org.acma.agent.1", "org.qemu.guest_agent.0"});
+    ASSERT_TRUE(facts && facts->channel);
+    EXPECT_FALSE(facts->channel->opened_by_guest);
+}
+
+TEST(DomainXml, CountsCellsDimmsAndVirtioMemApart) {
+    const auto facts = read_domain_xml(R"(<domain id='1'><name>n</name><uuid>u</uuid>
+      <memory unit='KiB'>2621440</memory><currentMemory unit='KiB'>2228224</currentMemory>
+      <cpu><numa><cell id='0' cpus='0' memory='524288' unit='KiB'/>
+                 <cell id='1' cpus='1' memory='1048576' unit='KiB'/></numa></cpu>
+      <devices>
+        <memory model='virtio-mem'><target><size unit='KiB'>524288</size><node>0</node>
+          <block unit='KiB'>2048</block><requested unit='KiB'>131072</requested>
+          <current unit='KiB'>131072</current></target></memory>
+        <memory model='dimm'><target><size unit='KiB'>524288</size><node>0</node></target></memory>
+        <memballoon model='none'/>
+      </devices></domain>)",
+                                       k_channels);
+    ASSERT_TRUE(facts) << facts.error().message;
+    EXPECT_EQ(facts->ram, 2_GiB);
+    EXPECT_EQ(facts->virtio_mem, 128_MiB);
+    EXPECT_EQ(facts->current, 2048_MiB);
+    EXPECT_THAT(facts->ram_blocks, ElementsAre(512_MiB, 1_GiB, 512_MiB, 512_MiB));
+    EXPECT_FALSE(facts->has_balloon);
+    EXPECT_FALSE(facts->channel);
+}
+
+TEST(DomainXml, KeepsTheErrorOfABadPolicy) {
+    const auto facts = read_domain_xml(
+        R"(<domain><name>n</name><uuid>u</uuid><memory unit='KiB'>1048576</memory><metadata>
+           <acma:policy xmlns:acma="urn:acma:policy:1" min-mem="2GiB" max-mem="1GiB"/>
+           </metadata></domain>)",
+        k_channels);
+    ASSERT_TRUE(facts);
+    ASSERT_FALSE(facts->policy);
+    EXPECT_THAT(facts->policy.error().message, HasSubstr("is above max-mem"));
+}
+
+TEST(DomainXml, RefusesWhatIsNoDomain) {
+    for (const char* xml :
+         {"", "<domain", "<network/>", "<domain><name>n</name></domain>",
+          "<domain><name>n</name><uuid>u</uuid><memory>many</memory></domain>",
+          "<domain><name>n</name><uuid>u</uuid><memory unit='pages'>1</memory></domain>"}) {
+        EXPECT_FALSE(read_domain_xml(xml, k_channels)) << xml;
+    }
+}
+
+TEST(DomainXml, ReadsTheTargetThatLibvirtGivesAtStart) {
+    EXPECT_EQ(read_start_target("<domain><currentMemory unit='MiB'>512</currentMemory></domain>"),
+              512_MiB);
+    EXPECT_EQ(read_start_target("<domain/>"), std::nullopt);
+    EXPECT_EQ(read_start_target("<doma"), std::nullopt);
+}
+
+}  // namespace
+}  // namespace acma::host

@@ -1,0 +1,180 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "host-controller/metadata/policy_xml.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <pugixml.hpp>
+
+namespace acma::host {
+namespace {
+
+using testing::HasSubstr;
+
+constexpr const char* k_good =
+    R"(<acma:policy xmlns:acma="urn:acma:policy:1" min-mem="512MiB" max-mem="4GiB" psi="0.1%" shares="500" mode="observe"/>)";
+
+std::string error_of(const std::string& xml) {
+    const auto policy = parse_policy_xml(xml);
+    return policy ? "no error" : policy.error().message;
+}
+std::string with(const std::string& attributes) {
+    return "<acma:policy xmlns:acma=\"urn:acma:policy:1\" " + attributes + "/>";
+}
+
+TEST(PolicyXml, ReadsEveryAttribute) {
+    const auto policy = parse_policy_xml(k_good);
+    ASSERT_TRUE(policy) << policy.error().message;
+    ASSERT_TRUE(*policy);
+    EXPECT_EQ(**policy, (Policy{512_MiB, 4_GiB, 10_bp, 500, Mode::observe}));
+}
+
+TEST(PolicyXml, MeansAutoWithoutAModeAndDefaultsElsewhere) {
+    const auto policy = parse_policy_xml(with(R"(min-mem="1GiB" max-mem="2GiB")"));
+    ASSERT_TRUE(policy && *policy);
+    EXPECT_EQ(**policy, (Policy{1_GiB, 2_GiB, 10_bp, 1000, Mode::automatic}));
+}
+
+TEST(PolicyXml, TakesAnyPrefixAndTheDefaultNamespace) {
+    for (
+        const char* xml : {
+            R"(<x:policy xmlns:x="urn:acma:policy:1" min-mem="1GiB" max-mem="2GiB"/>)",
+            R"(<policy xmlns="urn:acma:policy:1" min-mem="1GiB" max-mem="2GiB"/>)",
+            R"(<metadata xmlns:x="urn:acma:policy:1"><x:policy min-mem="1GiB" max-mem="2GiB"/></metadata>)",
+        }) {
+        const auto policy = parse_policy_xml(xml);
+        EXPECT_TRUE(policy && *policy) << xml;
+    }
+}
+
+TEST(PolicyXml, IsNoErrorWhenThereIsNoPolicy) {
+    const auto policy = parse_policy_xml(
+        R"(<metadata><nova:instance xmlns:nova="http://openstack.org/nova"><nova:policy/></nova:instance></metadata>)");
+    ASSERT_TRUE(policy) << policy.error().message;
+    EXPECT_FALSE(*policy);
+}
+
+TEST(PolicyXml, LeavesOtherToolsPoliciesAlone) {
+    const auto policy =
+        parse_policy_xml(R"(<metadata><b:policy xmlns:b="urn:backup" min="1"/></metadata>)");
+    ASSERT_TRUE(policy);
+    EXPECT_FALSE(*policy);
+}
+
+TEST(PolicyXml, NamesTheUnknownAttribute) {
+    EXPECT_THAT(error_of(with(R"(min-mem="1GiB" max-mem="2GiB" max-mme="3GiB")")),
+                HasSubstr("unknown attribute 'max-mme'"));
+}
+
+TEST(PolicyXml, NamesTheAttributeWithTheBadValue) {
+    EXPECT_THAT(error_of(with(R"(min-mem="512" max-mem="2GiB")")),
+                HasSubstr("attribute min-mem: size '512' has no unit"));
+    EXPECT_THAT(error_of(with(R"(min-mem="1GiB" max-mem="2GiB" psi="0%")")),
+                HasSubstr("attribute psi"));
+    EXPECT_THAT(error_of(with(R"(min-mem="1GiB" max-mem="2GiB" psi="101%")")),
+                HasSubstr("attribute psi"));
+    EXPECT_THAT(error_of(with(R"(min-mem="1GiB" max-mem="2GiB" shares="-1")")),
+                HasSubstr("attribute shares"));
+    EXPECT_THAT(error_of(with(R"(min-mem="1GiB" max-mem="2GiB" mode="on")")),
+                HasSubstr("attribute mode"));
+    EXPECT_THAT(error_of(with(R"(min-mem="99999999999999999999GiB" max-mem="2GiB")")),
+                HasSubstr("attribute min-mem"));
+}
+
+TEST(PolicyXml, RefusesMinAboveMaxWithBothValues) {
+    EXPECT_THAT(error_of(with(R"(min-mem="2GiB" max-mem="1GiB")")),
+                HasSubstr("min-mem 2 GiB is above max-mem 1 GiB"));
+}
+
+TEST(PolicyXml, SaysWhichBoundIsMissing) {
+    EXPECT_THAT(error_of(with(R"(max-mem="1GiB")")), HasSubstr("min-mem is missing"));
+    EXPECT_THAT(error_of(with(R"(min-mem="1GiB")")), HasSubstr("max-mem is missing"));
+}
+
+TEST(PolicyXml, RefusesAnAttributeThatIsGivenTwice) {
+    EXPECT_THAT(error_of(with(R"(min-mem="1GiB" min-mem="1GiB" max-mem="2GiB")")),
+                HasSubstr("'min-mem' is given twice"));
+}
+
+TEST(PolicyXml, RefusesElementsAndTextInside) {
+    EXPECT_THAT(
+        error_of(
+            R"(<policy xmlns="urn:acma:policy:1" min-mem="1GiB" max-mem="2GiB"><psi/></policy>)"),
+        HasSubstr("element 'psi' inside policy"));
+    EXPECT_THAT(
+        error_of(
+            R"(<policy xmlns="urn:acma:policy:1" min-mem="1GiB" max-mem="2GiB">4GiB</policy>)"),
+        HasSubstr("text '4GiB' inside policy"));
+}
+
+TEST(PolicyXml, NamesTheWrongNamespace) {
+    EXPECT_THAT(
+        error_of(R"(<acma:policy xmlns:acma="urn:acma:policy:2" min-mem="1GiB" max-mem="2GiB"/>)"),
+        HasSubstr("is in namespace 'urn:acma:policy:2', not urn:acma:policy:1"));
+    EXPECT_THAT(error_of(R"(<acma:policy min-mem="1GiB" max-mem="2GiB"/>)"),
+                HasSubstr("is in namespace '', not urn:acma:policy:1"));
+}
+
+TEST(PolicyXml, NamesAnotherElementInOurNamespace) {
+    EXPECT_THAT(error_of(R"(<acma:polcy xmlns:acma="urn:acma:policy:1" min-mem="1GiB"/>)"),
+                HasSubstr("element 'acma:polcy' in namespace urn:acma:policy:1 is not 'policy'"));
+}
+
+TEST(PolicyXml, RefusesTwoPolicies) {
+    EXPECT_THAT(error_of(std::string("<metadata>") + k_good + k_good + "</metadata>"),
+                HasSubstr("two policy elements"));
+}
+
+TEST(PolicyXml, SaysWhereItIsNotXml) {
+    EXPECT_THAT(error_of("<metadata>\n  <policy"), HasSubstr("not XML: line 2"));
+    EXPECT_THAT(error_of("psi=0.1%"), HasSubstr("not XML"));
+    EXPECT_THAT(error_of(""), HasSubstr("not XML"));
+}
+
+TEST(PolicyXml, RefusesAHugeDocumentUnread) {
+    EXPECT_THAT(error_of(std::string(20'000, ' ') + k_good), HasSubstr("20"));
+    const auto policy = parse_policy_xml(std::string(20'000, ' ') + k_good);
+    ASSERT_FALSE(policy);
+    EXPECT_EQ(policy.error().code, ErrorCode::too_large);
+}
+
+TEST(PolicyXml, SurvivesDeepNesting) {
+    std::string xml;
+    for (int i = 0; i < 1000; ++i) {
+        xml += "<a>";
+    }
+    EXPECT_THAT(error_of(xml), HasSubstr("not XML"));
+}
+
+TEST(PolicyXml, CutsAHostileValueShortInTheMessage) {
+    EXPECT_LT(error_of(with("min-mem=\"" + std::string(5000, 'x') + "\" max-mem=\"1GiB\"")).size(),
+              300U);
+}
+
+TEST(PolicyXml, ReadsBackWhatItWrites) {
+    const Policy policy{768_MiB, 3_GiB, 125_bp, 250, Mode::off};
+    // libvirt adds the namespace to what it is given.
+    const std::string written = write_policy_xml(policy);
+    const std::string stored =
+        "<acma:policy xmlns:acma=\"urn:acma:policy:1\"" + written.substr(sizeof "<policy" - 1);
+    const auto read = parse_policy_xml(stored);
+    ASSERT_TRUE(read && *read);
+    EXPECT_EQ(**read, policy);
+}
+
+TEST(NotedTarget, IsReadFromItsOwnNamespaceOnly) {
+    const auto noted = [](const char* xml) {
+        pugi::xml_document document;
+        document.load_string(xml);
+        return read_noted_target(document.child("metadata"));
+    };
+    EXPECT_EQ(noted(R"(<metadata><s:state xmlns:s="urn:acma:state:1" target="1GiB"/></metadata>)"),
+              1_GiB);
+    EXPECT_EQ(noted(R"(<metadata><s:state xmlns:s="urn:other" target="1GiB"/></metadata>)"),
+              std::nullopt);
+    EXPECT_EQ(noted(R"(<metadata><s:state xmlns:s="urn:acma:state:1" target="x"/></metadata>)"),
+              std::nullopt);
+    EXPECT_EQ(noted("<metadata/>"), std::nullopt);
+}
+
+}  // namespace
+}  // namespace acma::host
