@@ -1,0 +1,200 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "host-controller/vm/balloon_watch.h"
+
+#include <gtest/gtest.h>
+
+namespace acma::host {
+namespace {
+
+constexpr Time at(int64_t seconds) {
+    return Time(Seconds(seconds));
+}
+
+BalloonWatch full(Bytes ram = 4_GiB) {
+    return BalloonWatch({.ram = ram, .actual = ram}, at(0));
+}
+
+// Somebody sets the balloon to `to`; returns what is told when it has come to rest.
+std::optional<ForeignMove> foreign(BalloonWatch& watch, Bytes to, int64_t second) {
+    EXPECT_FALSE(watch.observe(to, at(second)));
+    return watch.observe(to, at(second + 2));
+}
+
+TEST(BalloonWatch, HasNoCeilingWhileTheVmHasAllItsRam) {
+    const BalloonWatch watch = full();
+    EXPECT_FALSE(watch.ceiling());
+    EXPECT_EQ(watch.target(), 4_GiB);
+    EXPECT_FALSE(watch.must_wait(at(0)));
+}
+
+TEST(BalloonWatch, TakesOwnMovesAsOwn) {
+    BalloonWatch watch = full();
+    watch.wrote(1_GiB, at(0));
+    for (int i = 1; i <= 6; ++i) {
+        EXPECT_FALSE(watch.observe(4_GiB - 512_MiB * static_cast<uint64_t>(i), at(i)));
+    }
+    EXPECT_FALSE(watch.observe(1_GiB, at(60)));
+    EXPECT_FALSE(watch.ceiling());
+    EXPECT_EQ(watch.written(), 1_GiB);
+}
+
+TEST(BalloonWatch, TakesALowerTargetOfSomebodyElseAsCeiling) {
+    BalloonWatch watch = full();
+    watch.wrote(2_GiB, at(0));
+    (void)watch.observe(2_GiB, at(1));
+    const auto move = foreign(watch, 1_GiB, 10);
+    ASSERT_TRUE(move);
+    EXPECT_EQ(*move, (ForeignMove{2_GiB, 1_GiB, false}));
+    EXPECT_EQ(watch.ceiling(), 1_GiB);
+    EXPECT_FALSE(watch.written());
+}
+
+TEST(BalloonWatch, WaitsUntilAForeignMoveIsOver) {
+    BalloonWatch watch = full();
+    EXPECT_FALSE(watch.observe(3_GiB, at(10)));
+    EXPECT_TRUE(watch.must_wait(at(10)));
+    EXPECT_FALSE(watch.observe(2_GiB, at(11)));
+    EXPECT_FALSE(watch.observe(1_GiB, at(12)));
+    EXPECT_FALSE(watch.observe(1_GiB, at(13)));
+    const auto move = watch.observe(1_GiB, at(14));
+    ASSERT_TRUE(move) << "one move, however many steps";
+    EXPECT_EQ(move->from, 4_GiB);
+    EXPECT_FALSE(watch.must_wait(at(14)));
+}
+
+TEST(BalloonWatch, LiftsTheCeilingWhenSomebodyElseGivesAllRamBack) {
+    BalloonWatch watch = full();
+    (void)foreign(watch, 1_GiB, 10);
+    EXPECT_EQ(watch.ceiling(), 1_GiB);
+    ASSERT_TRUE(foreign(watch, 4_GiB, 20));
+    EXPECT_FALSE(watch.ceiling());
+}
+
+TEST(BalloonWatch, RaisesTheCeilingWithAHigherForeignTarget) {
+    BalloonWatch watch = full();
+    (void)foreign(watch, 1_GiB, 10);
+    (void)foreign(watch, 3_GiB, 20);
+    EXPECT_EQ(watch.ceiling(), 3_GiB);
+}
+
+TEST(BalloonWatch, ForgetsAMoveThatCameBackByItself) {
+    BalloonWatch watch = full();
+    watch.wrote(1_GiB, at(0));
+    (void)watch.observe(1_GiB, at(1));
+    // A guest that reboots empties its balloon and fills it again.
+    EXPECT_FALSE(watch.observe(4_GiB, at(10)));
+    EXPECT_FALSE(watch.observe(2_GiB, at(11)));
+    EXPECT_FALSE(watch.observe(1_GiB, at(12)));
+    EXPECT_FALSE(watch.observe(1_GiB, at(30)));
+    EXPECT_FALSE(watch.ceiling());
+    EXPECT_EQ(watch.written(), 1_GiB);
+}
+
+TEST(BalloonWatch, IgnoresDifferencesOfRounding) {
+    BalloonWatch watch = full();
+    watch.wrote(1_GiB, at(0));
+    EXPECT_FALSE(watch.observe(1_GiB + 512_KiB, at(1)));
+    EXPECT_FALSE(watch.observe(1_GiB - 1_MiB, at(2)));
+    EXPECT_FALSE(watch.observe(1_GiB - 1_MiB, at(20)));
+    EXPECT_FALSE(watch.ceiling());
+}
+
+TEST(BalloonWatch, TellsTheThirdForeignMoveWithinTenMinutes) {
+    BalloonWatch watch = full();
+    EXPECT_FALSE(foreign(watch, 3_GiB, 10)->repeated);
+    EXPECT_FALSE(foreign(watch, 2_GiB, 20)->repeated);
+    EXPECT_TRUE(foreign(watch, 1_GiB, 30)->repeated);
+    EXPECT_FALSE(foreign(watch, 2_GiB, 40)->repeated) << "the count starts anew";
+}
+
+TEST(BalloonWatch, ForgivesForeignMovesThatAreFarApart) {
+    BalloonWatch watch = full();
+    EXPECT_FALSE(foreign(watch, 3_GiB, 10)->repeated);
+    EXPECT_FALSE(foreign(watch, 2_GiB, 20)->repeated);
+    EXPECT_FALSE(foreign(watch, 1_GiB, 620)->repeated);
+}
+
+TEST(BalloonWatch, IsStuckWhenTheGuestDoesNotFollow) {
+    BalloonWatch watch = full();
+    watch.wrote(1_GiB, at(0));
+    EXPECT_FALSE(watch.stuck(at(4)));
+    EXPECT_TRUE(watch.stuck(at(5)));
+    EXPECT_FALSE(watch.observe(3_GiB, at(6)));
+    EXPECT_FALSE(watch.stuck(at(7))) << "it moves";
+    EXPECT_FALSE(watch.observe(3_GiB, at(20)));
+    EXPECT_TRUE(watch.stuck(at(20)));
+    EXPECT_FALSE(watch.ceiling()) << "a guest that is slow is not somebody else";
+}
+
+TEST(BalloonWatch, IsAsBeforeWhenAWriteFailed) {
+    BalloonWatch watch = full();
+    watch.wrote(2_GiB, at(0));
+    (void)watch.observe(2_GiB, at(1));
+    watch.wrote(1_GiB, at(2));
+    watch.write_failed();
+    EXPECT_EQ(watch.written(), 2_GiB);
+    EXPECT_EQ(watch.target(), 2_GiB);
+    EXPECT_FALSE(watch.observe(2_GiB, at(20)));
+    EXPECT_FALSE(watch.stuck(at(60)));
+}
+
+// --- when the VM is first seen --------------------------------------------------------------
+
+TEST(BalloonStart, KnowsItsOwnTargetByTheNoteAfterARestart) {
+    const BalloonWatch watch({.ram = 4_GiB, .actual = 1_GiB, .noted = 1_GiB, .wanted = 2_GiB},
+                             at(0));
+    EXPECT_EQ(watch.written(), 1_GiB);
+    EXPECT_FALSE(watch.ceiling());
+}
+
+TEST(BalloonStart, TakesASmallerBalloonWithoutANoteAsCeiling) {
+    const BalloonWatch watch({.ram = 4_GiB, .actual = 1_GiB, .wanted = 2_GiB}, at(0));
+    EXPECT_EQ(watch.ceiling(), 1_GiB);
+}
+
+TEST(BalloonStart, TakesTheSizeThatItsPolicyWantsAsItsOwn) {
+    const BalloonWatch watch({.ram = 4_GiB, .actual = 2_GiB, .wanted = 2_GiB}, at(0));
+    EXPECT_FALSE(watch.ceiling());
+    EXPECT_EQ(watch.written(), 2_GiB);
+}
+
+TEST(BalloonStart, TakesALowerTargetThatWasSetWhileWeWereDownAsCeiling) {
+    BalloonWatch watch({.ram = 4_GiB, .actual = 1_GiB, .noted = 3_GiB, .wanted = 3_GiB}, at(0));
+    EXPECT_FALSE(watch.ceiling()) << "it may still be on its way";
+    EXPECT_FALSE(watch.observe(1_GiB, at(9)));
+    const auto move = watch.observe(1_GiB, at(10));
+    ASSERT_TRUE(move);
+    EXPECT_EQ(watch.ceiling(), 1_GiB);
+}
+
+TEST(BalloonStart, FinishesAMoveThatWasUnderWayWhenWeDied) {
+    BalloonWatch watch({.ram = 4_GiB, .actual = 3_GiB, .noted = 1_GiB, .wanted = 1_GiB}, at(0));
+    EXPECT_FALSE(watch.observe(2_GiB, at(1)));
+    EXPECT_FALSE(watch.observe(1_GiB, at(2)));
+    EXPECT_FALSE(watch.observe(1_GiB, at(60)));
+    EXPECT_FALSE(watch.ceiling());
+}
+
+TEST(BalloonStart, WaitsForTheTargetThatLibvirtGaveToABootingGuest) {
+    BalloonWatch watch({.ram = 4_GiB, .actual = 4_GiB, .wanted = 2_GiB, .start_target = 1_GiB},
+                       at(0));
+    EXPECT_TRUE(watch.must_wait(at(0)));
+    (void)foreign(watch, 1_GiB, 5);
+    EXPECT_EQ(watch.ceiling(), 1_GiB) << "its driver is there now, and the target is not ours";
+    EXPECT_FALSE(watch.must_wait(at(8)));
+}
+
+TEST(BalloonStart, DoesNotWaitForEverForAGuestWithoutADriver) {
+    const BalloonWatch watch(
+        {.ram = 4_GiB, .actual = 4_GiB, .wanted = 2_GiB, .start_target = 1_GiB}, at(0));
+    EXPECT_FALSE(watch.must_wait(at(60)));
+}
+
+TEST(BalloonStart, DoesNotWaitWhereLibvirtGaveMoreThanThePolicy) {
+    const BalloonWatch watch(
+        {.ram = 4_GiB, .actual = 4_GiB, .wanted = 2_GiB, .start_target = 3_GiB}, at(0));
+    EXPECT_FALSE(watch.must_wait(at(0)));
+}
+
+}  // namespace
+}  // namespace acma::host

@@ -1,0 +1,541 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "host-controller/vm/vm.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+namespace acma::host {
+namespace {
+
+using testing::HasSubstr;
+using testing::IsEmpty;
+using testing::SizeIs;
+
+template <typename Kind>
+std::vector<Kind> only(const Actions& actions) {
+    std::vector<Kind> found;
+    for (const Action& action : actions) {
+        if (const auto* kind = std::get_if<Kind>(&action)) {
+            found.push_back(*kind);
+        }
+    }
+    return found;
+}
+
+constexpr Policy k_policy{512_MiB, 2_GiB, 10_bp, 1000, Mode::automatic};
+
+DomainFacts domain(std::optional<Policy> policy = k_policy) {
+    DomainFacts facts;
+    facts.vm.uuid = "6695eb01-f6a4-8304-79aa-97f2502e193f";
+    facts.name = "web";
+    facts.id = 1;
+    facts.ram = 4_GiB;
+    facts.ram_blocks = {4_GiB};
+    facts.current = 4_GiB;
+    facts.has_balloon = true;
+    facts.channel = ChannelFacts{"/run/web.sock", true};
+    facts.policy = policy;
+    return facts;
+}
+
+class VmTest : public testing::Test {
+  protected:
+    Vm make(const DomainFacts& facts, bool dry_run = false) {
+        return Vm(VmSettings{&rules_, dry_run}, facts, now());
+    }
+    [[nodiscard]] Now now() const { return {Time(clock_), Micros(1'800'000'000'000'000) + clock_}; }
+    void pass(Micros time) { clock_ += time; }
+
+    // Ticks once a second.
+    Actions run(Vm& vm, int seconds) {
+        Actions all;
+        for (int i = 0; i < seconds; ++i) {
+            pass(Seconds(1));
+            for (Action& action : vm.tick(now())) {
+                all.push_back(std::move(action));
+            }
+        }
+        return all;
+    }
+    // The hypervisor accepts, and the guest follows at once.
+    void obey(Vm& vm, const Actions& actions) {
+        for (const WriteBalloon& write : only<WriteBalloon>(actions)) {
+            (void)vm.on_balloon_written({}, write.target, now());
+            (void)vm.on_balloon(write.target, now());
+        }
+    }
+    Vm settled(const DomainFacts& facts = domain()) {
+        Vm vm = make(facts);
+        obey(vm, vm.start(now()));
+        return vm;
+    }
+    // Somebody writes the policy into the domain's metadata.
+    Actions set_policy(Vm& vm, const std::optional<Policy>& policy) const {
+        DomainFacts facts = vm.facts();
+        facts.policy = policy;
+        return vm.on_domain(facts, true, now());
+    }
+    // Somebody else sets the balloon, and it comes to rest.
+    Actions foreign(Vm& vm, Bytes target) {
+        (void)vm.on_balloon(target, now());
+        return run(vm, 3);
+    }
+    AgentStatus status(uint64_t sequence) const {
+        AgentStatus s;
+        s.sequence = sequence;
+        s.uptime = clock_ + Micros(1);
+        s.mem_total = 3900_MiB;
+        s.mem_free = 3_GiB;
+        s.mem_available = 3_GiB;
+        return s;
+    }
+    static bool marked(const Vm& vm, std::string_view what) {
+        const auto marks = vm.summary().marks;
+        return std::any_of(marks.begin(), marks.end(),
+                           [what](const proto::Mark& mark) { return mark.what == what; });
+    }
+    static std::string mark_message(const Vm& vm, std::string_view what) {
+        for (const proto::Mark& mark : vm.summary().marks) {
+            if (mark.what == what) {
+                return mark.message;
+            }
+        }
+        return "not marked";
+    }
+
+    std::vector<PolicyRule> rules_;
+    Micros clock_{Seconds(1000)};
+};
+
+// --- balloon --------------------------------------------------------------------------------
+
+TEST_F(VmTest, SetsTheBalloonSoThatMaxMemHolds) {
+    Vm vm = make(domain());
+    const Actions actions = vm.start(now());
+    EXPECT_THAT(only<WriteBalloon>(actions), testing::ElementsAre(WriteBalloon{2_GiB}));
+    EXPECT_THAT(vm.history().entries().back().reason,
+                HasSubstr("max-mem is 2 GiB: the balloon target goes from 4 GiB to 2 GiB"));
+    EXPECT_EQ(vm.history().entries().back().numbers.at("to_bytes"), (2_GiB).count());
+}
+
+TEST_F(VmTest, NotesTheTargetThatWasAccepted) {
+    Vm vm = make(domain());
+    (void)vm.start(now());
+    EXPECT_THAT(only<NoteTarget>(vm.on_balloon_written({}, 2_GiB, now())),
+                testing::ElementsAre(NoteTarget{2_GiB}));
+}
+
+TEST_F(VmTest, WritesNothingMoreOnceTheTargetIsInForce) {
+    Vm vm = settled();
+    EXPECT_THAT(only<WriteBalloon>(run(vm, 100)), IsEmpty());
+}
+
+TEST_F(VmTest, WritesNothingWhenMaxMemIsAboveRam) {
+    Vm vm = make(domain(Policy{512_MiB, 8_GiB}));
+    EXPECT_THAT(only<WriteBalloon>(vm.start(now())), IsEmpty());
+    EXPECT_THAT(only<WriteBalloon>(run(vm, 10)), IsEmpty());
+}
+
+TEST_F(VmTest, FollowsMaxMemUpAndDown) {
+    Vm vm = settled();
+    Actions up = set_policy(vm, Policy{512_MiB, 3_GiB});
+    EXPECT_THAT(only<WriteBalloon>(up), testing::ElementsAre(WriteBalloon{3_GiB}));
+    obey(vm, up);
+    EXPECT_THAT(only<WriteBalloon>(set_policy(vm, Policy{512_MiB, 1_GiB})),
+                testing::ElementsAre(WriteBalloon{1_GiB}));
+}
+
+TEST_F(VmTest, LeavesAVmWithoutAPolicyAlone) {
+    Vm vm = make(domain(std::nullopt));
+    const Actions actions = vm.start(now());
+    EXPECT_THAT(only<WriteBalloon>(actions), IsEmpty());
+    EXPECT_THAT(only<TalkToAgent>(actions), IsEmpty());
+    EXPECT_EQ(vm.summary().state, proto::VmState::unmanaged);
+    EXPECT_THAT(only<WriteBalloon>(foreign(vm, 1_GiB)), IsEmpty());
+    EXPECT_TRUE(vm.history().entries().empty());
+}
+
+TEST_F(VmTest, OnlySaysWhatItWouldDoInObserve) {
+    Policy policy = k_policy;
+    policy.mode = Mode::observe;
+    Vm vm = make(domain(policy));
+    Actions actions = vm.start(now());
+    EXPECT_THAT(only<WriteBalloon>(actions), IsEmpty());
+    EXPECT_THAT(only<NoteTarget>(run(vm, 10)), IsEmpty());
+    EXPECT_EQ(vm.history().entries().back().decision, "would-shrink");
+    EXPECT_EQ(vm.history().entries().size(), 2U) << "said once";
+    EXPECT_EQ(vm.summary().state, proto::VmState::observed);
+    ASSERT_THAT(only<TalkToAgent>(actions), SizeIs(1));
+    EXPECT_EQ(only<TalkToAgent>(actions)[0].policy->policy.mode, Mode::observe);
+}
+
+TEST_F(VmTest, WritesNothingToDomainAndGuestInADryRun) {
+    Vm vm = make(domain(), true);
+    const Actions actions = vm.start(now());
+    EXPECT_THAT(only<WriteBalloon>(actions), IsEmpty());
+    ASSERT_THAT(only<TalkToAgent>(actions), SizeIs(1));
+    EXPECT_FALSE(only<TalkToAgent>(actions)[0].policy);
+    EXPECT_THAT(vm.history().entries().back().reason, HasSubstr("dry run"));
+}
+
+TEST_F(VmTest, DoesNothingToAVmThatIsOff) {
+    Policy policy = k_policy;
+    policy.mode = Mode::off;
+    Vm vm = make(domain(policy));
+    EXPECT_THAT(only<WriteBalloon>(vm.start(now())), IsEmpty());
+    EXPECT_EQ(vm.summary().state, proto::VmState::off);
+}
+
+TEST_F(VmTest, SaysThatAVmWithoutABalloonCannotBeHeld) {
+    DomainFacts facts = domain();
+    facts.has_balloon = false;
+    Vm vm = make(facts);
+    EXPECT_THAT(only<WriteBalloon>(vm.start(now())), IsEmpty());
+    EXPECT_TRUE(marked(vm, "no-balloon"));
+}
+
+TEST_F(VmTest, TriesAgainLaterWhenTheBalloonWasRefused) {
+    Vm vm = make(domain());
+    (void)vm.start(now());
+    EXPECT_THAT(
+        only<WriteBalloon>(vm.on_balloon_written(Error{ErrorCode::timeout, "job"}, 2_GiB, now())),
+        IsEmpty());
+    EXPECT_TRUE(marked(vm, "balloon-refused"));
+    EXPECT_THAT(only<WriteBalloon>(run(vm, 4)), IsEmpty());
+    const Actions again = run(vm, 1);
+    EXPECT_THAT(only<WriteBalloon>(again), SizeIs(1));
+    (void)vm.on_balloon_written(Error{ErrorCode::timeout, "job"}, 2_GiB, now());
+    EXPECT_THAT(only<WriteBalloon>(run(vm, 9)), IsEmpty()) << "the pause grows";
+    obey(vm, run(vm, 1));
+    EXPECT_FALSE(marked(vm, "balloon-refused"));
+}
+
+TEST_F(VmTest, MarksAGuestThatDoesNotFollow) {
+    Vm vm = make(domain());
+    (void)vm.start(now());
+    (void)vm.on_balloon_written({}, 2_GiB, now());
+    EXPECT_THAT(only<WriteBalloon>(run(vm, 10)), IsEmpty()) << "asking again would not help";
+    EXPECT_TRUE(marked(vm, "balloon-stuck"));
+    (void)vm.on_balloon(2_GiB, now());
+    (void)run(vm, 1);
+    EXPECT_FALSE(marked(vm, "balloon-stuck"));
+}
+
+// --- targets of others ----------------------------------------------------------------------
+
+TEST_F(VmTest, NeverFightsALowerForeignTarget) {
+    Vm vm = settled();
+    EXPECT_THAT(only<WriteBalloon>(foreign(vm, 1_GiB)), IsEmpty());
+    EXPECT_THAT(only<WriteBalloon>(run(vm, 600)), IsEmpty());
+    EXPECT_TRUE(marked(vm, "foreign-balloon"));
+    EXPECT_EQ(vm.summary().balloon_target, 1_GiB);
+}
+
+TEST_F(VmTest, GoesLowerThanAForeignTargetIfThePolicyAsksForIt) {
+    Vm vm = settled();
+    (void)foreign(vm, 1_GiB);
+    EXPECT_THAT(only<WriteBalloon>(set_policy(vm, Policy{256_MiB, 768_MiB})),
+                testing::ElementsAre(WriteBalloon{768_MiB}));
+}
+
+TEST_F(VmTest, GoesNoHigherThanAForeignTarget) {
+    Vm vm = settled();
+    (void)foreign(vm, 1_GiB);
+    obey(vm, set_policy(vm, Policy{256_MiB, 768_MiB}));
+    EXPECT_THAT(only<WriteBalloon>(set_policy(vm, Policy{256_MiB, 3_GiB})),
+                testing::ElementsAre(WriteBalloon{1_GiB}));
+}
+
+TEST_F(VmTest, HoldsMaxMemAgainstAHigherForeignTarget) {
+    Vm vm = settled();
+    const Actions actions = foreign(vm, 3_GiB);
+    EXPECT_THAT(only<WriteBalloon>(actions), testing::ElementsAre(WriteBalloon{2_GiB}));
+}
+
+TEST_F(VmTest, LeavesAForeignTargetBelowMinMemAlone) {
+    Vm vm = settled();
+    EXPECT_THAT(only<WriteBalloon>(foreign(vm, 256_MiB)), IsEmpty());
+    EXPECT_THAT(only<WriteBalloon>(set_policy(vm, Policy{512_MiB, 1_GiB})), IsEmpty());
+}
+
+TEST_F(VmTest, ObservesAfterRepeatedForeignTargetsUntilThePolicyIsSetAnew) {
+    Vm vm = settled();
+    (void)foreign(vm, 1_GiB);
+    (void)foreign(vm, 900_MiB);
+    (void)foreign(vm, 800_MiB);
+    EXPECT_EQ(vm.summary().state, proto::VmState::observed);
+    EXPECT_THAT(vm.summary().last_reason, HasSubstr("foreign-balloon"));
+    EXPECT_THAT(only<WriteBalloon>(foreign(vm, 4_GiB)), IsEmpty())
+        << "in observe nothing is written";
+
+    EXPECT_THAT(only<WriteBalloon>(vm.on_domain(vm.facts(), false, now())), IsEmpty())
+        << "not set anew, only read again";
+    const Actions actions = set_policy(vm, k_policy);
+    EXPECT_EQ(vm.summary().state, proto::VmState::managed);
+    EXPECT_THAT(only<WriteBalloon>(actions), testing::ElementsAre(WriteBalloon{2_GiB}));
+}
+
+TEST_F(VmTest, TellsTheAgentToObserveWhileSomebodyElseManagesTheVm) {
+    Vm vm = settled();
+    (void)foreign(vm, 1_GiB);
+    (void)foreign(vm, 900_MiB);
+    const auto orders = only<TalkToAgent>(foreign(vm, 800_MiB));
+    ASSERT_FALSE(orders.empty());
+    EXPECT_EQ(orders.back().policy->policy.mode, Mode::observe);
+}
+
+TEST_F(VmTest, KeepsItsHandsOffAForeignTargetThatWasThereBeforeIt) {
+    DomainFacts facts = domain();
+    facts.current = 1_GiB;
+    Vm vm = make(facts);
+    EXPECT_THAT(only<WriteBalloon>(vm.start(now())), IsEmpty());
+    EXPECT_TRUE(marked(vm, "foreign-balloon"));
+}
+
+TEST_F(VmTest, FindsItsOwnTargetAgainAfterARestart) {
+    DomainFacts facts = domain(Policy{512_MiB, 3_GiB});
+    facts.current = 1_GiB;
+    facts.noted_target = 1_GiB;
+    Vm vm = make(facts);
+    EXPECT_THAT(only<WriteBalloon>(vm.start(now())), testing::ElementsAre(WriteBalloon{3_GiB}));
+}
+
+TEST_F(VmTest, ShrinksNothingWhenItFindsAllAsItLeftIt) {
+    DomainFacts facts = domain();
+    facts.current = 2_GiB;
+    facts.noted_target = 2_GiB;
+    Vm vm = make(facts);
+    EXPECT_THAT(only<WriteBalloon>(vm.start(now())), IsEmpty());
+    EXPECT_THAT(only<WriteBalloon>(run(vm, 100)), IsEmpty());
+}
+
+// --- policy ---------------------------------------------------------------------------------
+
+TEST_F(VmTest, KeepsThePreviousPolicyWhenTheNewOneIsBad) {
+    Vm vm = settled();
+    DomainFacts bad = vm.facts();
+    bad.policy = Error{ErrorCode::invalid, "policy metadata: attribute psi: psi '0%' ..."};
+    const Actions actions = vm.on_domain(bad, true, now());
+    EXPECT_THAT(only<WriteBalloon>(actions), IsEmpty());
+    EXPECT_EQ(vm.policy(), k_policy);
+    EXPECT_THAT(mark_message(vm, "bad-policy"), HasSubstr("attribute psi"));
+    EXPECT_THAT(mark_message(vm, "bad-policy"), HasSubstr("keeping the previous policy"));
+
+    (void)set_policy(vm, k_policy);
+    EXPECT_FALSE(marked(vm, "bad-policy"));
+}
+
+TEST_F(VmTest, PrefersMetadataToRulesAndNamesTheSource) {
+    rules_.push_back({"we*", "we*", std::nullopt, Policy{1_GiB, 3_GiB, 10_bp, 1, Mode::observe}});
+    Vm by_rule = settled(domain(std::nullopt));
+    EXPECT_EQ(by_rule.summary().policy_source, "rule we*");
+    EXPECT_EQ(by_rule.summary().state, proto::VmState::observed);
+    Vm by_metadata = settled();
+    EXPECT_EQ(by_metadata.summary().policy_source, "metadata");
+}
+
+TEST_F(VmTest, DoesNotFallBackToARuleWhenTheMetadataIsBad) {
+    rules_.push_back({"*", "*", std::nullopt, k_policy});
+    DomainFacts bad = domain();
+    bad.policy = Error{ErrorCode::invalid, "bad"};
+    Vm vm = make(bad);
+    EXPECT_THAT(only<WriteBalloon>(vm.start(now())), IsEmpty());
+    EXPECT_FALSE(vm.policy());
+    EXPECT_EQ(vm.summary().state, proto::VmState::marked);
+}
+
+TEST_F(VmTest, TellsTheAgentThatItsPolicyWasRemoved) {
+    Vm vm = settled();
+    const auto orders = only<TalkToAgent>(set_policy(vm, std::nullopt));
+    ASSERT_THAT(orders, SizeIs(1));
+    EXPECT_EQ(orders[0].policy->policy.mode, Mode::off);
+    EXPECT_EQ(vm.summary().state, proto::VmState::unmanaged);
+}
+
+// --- agent ----------------------------------------------------------------------------------
+
+TEST_F(VmTest, SendsThePolicyWithItsGrantAndAGrowingNumber) {
+    Vm vm = make(domain());
+    const Actions started = vm.start(now());
+    const auto first = only<TalkToAgent>(started);
+    ASSERT_FALSE(first.empty());
+    EXPECT_EQ(first.back().path, "/run/web.sock");
+    EXPECT_EQ(first.back().policy->policy, k_policy);
+    EXPECT_EQ(first.back().policy->grant, 2_GiB);
+    EXPECT_GE(first.back().policy->generation, 1'800'000'000'000U) << "above any earlier run's";
+    obey(vm, started);
+    const auto second = only<TalkToAgent>(set_policy(vm, Policy{512_MiB, 3_GiB}));
+    ASSERT_FALSE(second.empty());
+    EXPECT_GT(second.back().policy->generation, first.back().policy->generation);
+    EXPECT_EQ(second.back().policy->grant, 3_GiB);
+}
+
+TEST_F(VmTest, SendsNothingNewWhenNothingChanged) {
+    Vm vm = settled();
+    EXPECT_THAT(only<TalkToAgent>(set_policy(vm, k_policy)), IsEmpty());
+}
+
+TEST_F(VmTest, KeepsTheGrantInsideThePolicyWhateverTheBalloonIs) {
+    Vm vm = settled();
+    const auto orders = only<TalkToAgent>(foreign(vm, 256_MiB));
+    ASSERT_FALSE(orders.empty());
+    EXPECT_EQ(orders.back().policy->grant, 512_MiB);
+}
+
+TEST_F(VmTest, SaysWhenThereIsNoChannel) {
+    DomainFacts facts = domain();
+    facts.channel.reset();
+    Vm vm = make(facts);
+    const Actions actions = vm.start(now());
+    EXPECT_THAT(only<TalkToAgent>(actions), IsEmpty());
+    EXPECT_THAT(only<WriteBalloon>(actions), SizeIs(1)) << "max-mem holds all the same";
+    EXPECT_THAT(mark_message(vm, "no-channel"), HasSubstr("no channel"));
+    DomainFacts plugged_in = domain();
+    plugged_in.current = vm.facts().current;
+    const Actions plugged = vm.on_domain(plugged_in, false, now());
+    EXPECT_THAT(only<TalkToAgent>(plugged), SizeIs(1)) << "hot-added";
+    EXPECT_FALSE(marked(vm, "no-channel"));
+}
+
+TEST_F(VmTest, MarksByWhatIsWrongWithTheAgent) {
+    const std::vector<std::pair<AgentDown::Why, std::string>> cases{
+        {AgentDown::Why::unreachable, "unreachable"},
+        {AgentDown::Why::held, "channel-held"},
+        {AgentDown::Why::silent, "silent"},
+        {AgentDown::Why::flooding, "flooding"},
+    };
+    for (const auto& [why, word] : cases) {
+        Vm vm = settled();
+        (void)vm.on_agent(AgentDown{why, "because"}, now());
+        EXPECT_TRUE(marked(vm, word)) << word;
+        EXPECT_EQ(vm.summary().state, proto::VmState::marked);
+        EXPECT_FALSE(vm.summary().agent_connected);
+        (void)vm.on_agent(AgentUp{}, now());
+        EXPECT_FALSE(marked(vm, word)) << word;
+        EXPECT_EQ(vm.summary().state, proto::VmState::managed);
+    }
+}
+
+TEST_F(VmTest, ChangesNoBalloonWhateverTheAgentSaysOrDoes) {
+    Vm vm = settled();
+    Actions all;
+    const auto take = [&all](Actions actions) {
+        for (Action& action : actions) {
+            all.push_back(std::move(action));
+        }
+    };
+    take(vm.on_agent(AgentUp{}, now()));
+    AgentStatus liar = status(1);
+    liar.mem_total = Bytes::max();
+    liar.owned = Bytes::max();
+    take(vm.on_agent(AgentSaid{liar}, now()));
+    take(vm.on_agent(AgentDown{AgentDown::Why::silent, "x"}, now()));
+    take(run(vm, 100));
+    EXPECT_THAT(only<WriteBalloon>(all), IsEmpty());
+}
+
+TEST_F(VmTest, MarksImpossibleNumbersAndForgivesAfterAMinute) {
+    Vm vm = settled();
+    (void)vm.on_agent(AgentUp{}, now());
+    AgentStatus liar = status(1);
+    liar.mem_total = 5_GiB;
+    (void)vm.on_agent(AgentSaid{liar}, now());
+    EXPECT_THAT(mark_message(vm, "lying"),
+                HasSubstr("mem_total 5 GiB is more than the VM's RAM 4 GiB"));
+    EXPECT_EQ(vm.summary().state, proto::VmState::marked);
+    pass(Seconds(1));
+    (void)vm.on_agent(AgentSaid{status(2)}, now());
+    (void)run(vm, 58);
+    EXPECT_TRUE(marked(vm, "lying"));
+    (void)run(vm, 2);
+    EXPECT_FALSE(marked(vm, "lying"));
+}
+
+TEST_F(VmTest, MarksClaimsThatContradictTheHostForTenSeconds) {
+    Vm vm = settled();
+    (void)vm.on_agent(AgentUp{}, now());
+    (void)vm.on_host_bytes(HostBytes{4_GiB, Bytes(0), Bytes(0), 100_MiB}, now());
+    for (uint64_t i = 1; i <= 12; ++i) {
+        AgentStatus claim = status(i);
+        claim.owned = 3_GiB;
+        (void)vm.on_agent(AgentSaid{claim}, now());
+        EXPECT_EQ(marked(vm, "lying"), i > 10) << i;
+        pass(Seconds(1));
+    }
+    EXPECT_THAT(mark_message(vm, "lying"), HasSubstr("the host still holds 4 GiB"));
+}
+
+TEST_F(VmTest, MarksNumbersThatStandStill) {
+    Vm vm = settled();
+    (void)vm.on_agent(AgentUp{}, now());
+    for (int i = 0; i < 5; ++i) {
+        (void)vm.on_agent(AgentSaid{status(7)}, now());
+        pass(Seconds(1));
+    }
+    EXPECT_TRUE(marked(vm, "stale"));
+    (void)vm.on_agent(AgentSaid{status(8)}, now());
+    EXPECT_FALSE(marked(vm, "stale"));
+}
+
+TEST_F(VmTest, ShowsWhatTheAgentSaidAndHowOldItIs) {
+    Vm vm = settled();
+    proto::AgentInfo info;
+    info.version = "9.9";
+    info.acma = proto::AcmaInfo{1, {"policy-1"}};
+    (void)vm.on_agent(AgentUp{info}, now());
+    (void)vm.on_agent(AgentSaid{status(3)}, now());
+    pass(Seconds(2));
+    const proto::VmDetail detail = vm.detail(now());
+    EXPECT_EQ(detail.agent.version, "9.9");
+    EXPECT_EQ(detail.agent.age, Micros(Seconds(2)));
+    EXPECT_EQ(detail.agent.status->sequence, 3U);
+    EXPECT_THAT(detail.agent.capabilities, testing::ElementsAre("policy-1"));
+}
+
+TEST_F(VmTest, CannotHaveItsHistoryFloodedByItsGuest) {
+    Vm vm = settled();
+    for (int i = 0; i < 1000; ++i) {
+        (void)vm.on_agent(AgentDown{AgentDown::Why::silent, "x"}, now());
+        (void)vm.on_agent(AgentUp{}, now());
+        pass(Seconds(5));
+    }
+    const auto& entries = vm.history().entries();
+    EXPECT_LE(entries.size(), k_history);
+    EXPECT_EQ(std::count_if(entries.begin(), entries.end(),
+                            [](const auto& entry) { return entry.decision == "shrink"; }),
+              1);
+}
+
+TEST_F(VmTest, CannotHaveTheLogFloodedByItsGuest) {
+    Vm vm = settled();
+    size_t lines = 0;
+    for (int i = 0; i < 1000; ++i) {
+        lines += only<Tell>(vm.on_agent(AgentDown{AgentDown::Why::silent, "x"}, now())).size();
+        lines += only<Tell>(vm.on_agent(AgentUp{}, now())).size();
+    }
+    EXPECT_LE(lines, 25U);
+}
+
+TEST_F(VmTest, KeepsTheLastDecisionsOnly) {
+    Vm vm = settled();
+    for (uint64_t i = 0; i < 200; ++i) {
+        obey(vm, set_policy(vm, Policy{512_MiB, 1_GiB + 4_MiB * i}));
+        pass(Seconds(10));
+    }
+    EXPECT_EQ(vm.history().entries().size(), k_history);
+    EXPECT_GE(vm.history().decisions_total(), 200U);
+}
+
+TEST_F(VmTest, SaysWhenItsMemoryCannotBeMeasured) {
+    Vm vm = settled();
+    (void)vm.on_host_bytes(Error{ErrorCode::not_found, "no QEMU process"}, now());
+    EXPECT_TRUE(marked(vm, "no-host-bytes"));
+    EXPECT_EQ(vm.summary().state, proto::VmState::managed) << "it is still managed";
+    (void)vm.on_host_bytes(HostBytes{1_GiB, 1_MiB, Bytes(0), 5_MiB}, now());
+    EXPECT_FALSE(marked(vm, "no-host-bytes"));
+    EXPECT_EQ(vm.summary().host, 1_GiB + 1_MiB);
+    EXPECT_EQ(vm.summary().qemu_own, 5_MiB);
+}
+
+}  // namespace
+}  // namespace acma::host
