@@ -81,7 +81,7 @@ struct State {
 // nothing can interrupt, stays short; the loop measures how long one takes and holds it to
 // k_step_target (stated limit: 50 ms). One huge page is the least that a step can do.
 constexpr Micros k_quick_window = Millis(20);
-constexpr Micros k_step_target = Millis(40);
+constexpr Micros k_step_target = Millis(45);  // from one window to the next
 constexpr uint64_t k_windows_per_s = 50;
 
 // Rates. The start is one block a window: 100 MiB/s. The ceiling keeps the integers small.

@@ -14,15 +14,23 @@ struct PaceAttrs {
     Micros sample;
     Micros aggr;
     damon::Range<uint64_t> nr_regions;
-    Micros apply;  // also the quota's window
+    Micros apply;
+    Micros window;  // the quota's
 };
 
-// Every region costs two page-table lookups a sample: 40,000 a second at the quick pace, 200 at the
-// calm one.
-constexpr PaceAttrs k_quick{
-    .sample = Millis(10), .aggr = Millis(200), .nr_regions = {50, 200}, .apply = k_quick_window};
-constexpr PaceAttrs k_calm{
-    .sample = Millis(500), .aggr = Seconds(5), .nr_regions = {10, 100}, .apply = Millis(500)};
+// Quick: page-out is looked at with every sample, so that nothing but one short sleep lies between
+// two windows where swap is slower than the quota. Calm: 200 page-table lookups a second at most
+// (every region costs two a sample).
+constexpr PaceAttrs k_quick{.sample = Millis(4),
+                            .aggr = Millis(100),
+                            .nr_regions = {20, 150},
+                            .apply = Millis(4),
+                            .window = k_quick_window};
+constexpr PaceAttrs k_calm{.sample = Millis(500),
+                           .aggr = Seconds(5),
+                           .nr_regions = {10, 100},
+                           .apply = Millis(500),
+                           .window = Millis(500)};
 
 const PaceAttrs& attrs_of(Pace pace) {
     return pace == Pace::quick ? k_quick : k_calm;
@@ -107,7 +115,7 @@ damon::Kdamond page_out_kdamond(const Decision& decision, const std::vector<damo
     // starts every window at the lowest address again and never gets to the rest
     // (mm/damon/core.c, damos_apply_scheme; fixed by the "rest < min_region_sz" test of 7.3).
     settings.bytes = decision.rate_per_s / k_windows_per_s / k_page.count() * k_page.count();
-    settings.reset_interval = std::chrono::duration_cast<Millis>(attrs.apply);
+    settings.reset_interval = std::chrono::duration_cast<Millis>(attrs.window);
     settings.apply_interval = attrs.apply;
     // No weights: everything that matches is equally unaccessed, and ranking by age would starve
     // what has just become cold behind memory that has been cold for longer and cannot be taken.

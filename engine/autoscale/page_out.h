@@ -42,6 +42,6 @@ constexpr size_t k_most_regions = 64;
 
 // Once over all regions in one apply step, an aggregation interval after the start; the commit that
 // ends it comes before the next.
-constexpr Micros k_clearing_apply = Millis(200);
+constexpr Micros k_clearing_apply = Millis(100);
 
 }  // namespace acma::autoscale
