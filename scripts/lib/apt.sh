@@ -4,6 +4,8 @@
 # source list, package lists and archives live in the cache directory, so that the machine's apt is left as it is.
 # The mirror is the one that the machine already uses.
 
+debian_keyring=/usr/share/keyrings/debian-archive-keyring.gpg
+
 # The machine's own Debian sources, one "URI SUITE" a line (deb822 and one-line files alike: apt itself reads them).
 machine_debian_sources() {
     local format='$(REPO_URI) $(RELEASE) $(COMPONENT) $(ORIGIN)'
@@ -28,40 +30,52 @@ debian_mirror() {
     printf '%s\n' "$mirror"
 }
 
-# Options that make apt use our configuration for SUITE. Installed packages stay the machine's own.
-suite_options() {
-    local dir="$acma_cache/apt/$1"
+# Options that make apt use the configuration in directory $1. Installed packages stay the machine's own.
+config_options() {
+    local dir=$1
     printf '%s\n' -o "Dir::Etc::sourcelist=$dir/sources.list" -o "Dir::Etc::sourceparts=$dir/none" \
         -o "Dir::Etc::preferencesparts=$dir/none" -o "Dir::Etc::preferences=$dir/none/preferences" \
         -o "Dir::State::Lists=$dir/lists" -o "Dir::Cache=$dir/cache" -o "APT::Sandbox::User=root" \
         -o "APT::Update::Post-Invoke-Success::=" -o "APT::Update::Post-Invoke::="
 }
 
-# Makes SUITE usable: its source list beside the machine's own Debian sources, and fresh package lists.
-prepare_suite() {
-    local suite=$1 dir="$acma_cache/apt/$1" keyring=/usr/share/keyrings/debian-archive-keyring.gpg mirror
-    local -a options
+# suite_source SUITE: its line for a source list, at the machine's mirror
+suite_source() {
+    local mirror
     mirror=$(debian_mirror)
-    [[ -r $keyring ]] || die "$keyring is missing (package debian-archive-keyring)"
-    mkdir -p "$dir/none" "$dir/lists/partial" "$dir/cache/archives/partial"
-    {
-        printf 'deb [signed-by=%s] %s %s main\n' "$keyring" "$mirror" "$suite"
-        # A suite of another release stands alone: mixing them would offer this machine packages that do not fit it.
-        if [[ $suite == "$(debian_codename)"* ]]; then
-            machine_debian_sources | awk -v key="$keyring" '{ print "deb [signed-by=" key "] " $1 " " $2 " main" }'
-        fi
-    } >"$dir/sources.list"
-    mapfile -t options < <(suite_options "$suite")
-    say "reading the package lists of $suite"
-    logged "apt-update-$suite" apt-get -q "${options[@]}" update ||
-        die "cannot read the package lists of $suite from the machine's Debian mirror"
+    printf 'deb [signed-by=%s] %s %s main\n' "$debian_keyring" "$mirror" "$1"
 }
 
-# in_suite SUITE apt-get|apt-cache ARGUMENTS...
-in_suite() {
-    local suite=$1 tool=$2
+# prepare_config NAME SOURCE-LINE...: a configuration with these sources and fresh package lists.
+prepare_config() {
+    local name=$1 dir="$acma_cache/apt/$1"
+    local -a options
+    shift
+    [[ -r $debian_keyring ]] || die "$debian_keyring is missing (package debian-archive-keyring)"
+    mkdir -p "$dir/none" "$dir/lists/partial" "$dir/cache/archives/partial"
+    printf '%s\n' "$@" >"$dir/sources.list"
+    mapfile -t options < <(config_options "$dir")
+    say "reading the package lists of $name"
+    logged "apt-update-$name" apt-get -q "${options[@]}" update ||
+        die "cannot read the package lists of $name from the machine's Debian mirror"
+}
+
+# One suite alone: what comes from it does not depend on what else the machine uses.
+prepare_suite() { prepare_config "$1" "$(suite_source "$1")"; }
+
+# A suite on top of the machine's own Debian sources: to install from it with dependencies that fit the machine.
+prepare_suite_to_install() {
+    local -a own
+    mapfile -t own < <(machine_debian_sources |
+        awk -v key="$debian_keyring" '{ print "deb [signed-by=" key "] " $1 " " $2 " main" }')
+    prepare_config "$1-install" "$(suite_source "$1")" "${own[@]}"
+}
+
+# with_config NAME apt-get|apt-cache ARGUMENTS...
+with_config() {
+    local name=$1 tool=$2
     local -a options
     shift 2
-    mapfile -t options < <(suite_options "$suite")
+    mapfile -t options < <(config_options "$acma_cache/apt/$name")
     "$tool" "${options[@]}" "$@"
 }

@@ -20,7 +20,7 @@ kernel_minimum() { case $1 in 7.3) echo 7.3.4 ;; *) echo "$1" ;; esac; }
 # The newest image package of series $1 in suite $2. Signed packages have the plain name, and come a bit later than
 # the "-unsigned" ones; debugging symbols end in "-dbg".
 newest_image() {
-    in_suite "$2" apt-cache pkgnames "linux-image-$1." | grep -E -- '-cloud-amd64$' | sort -V | tail -n 1
+    with_config "$2" apt-cache pkgnames "linux-image-$1." | grep -E -- '-cloud-amd64$' | sort -V | tail -n 1
 }
 
 # The packages that hold the kernel and its modules: the image itself, and for split packages (since 7.0) those that
@@ -28,7 +28,7 @@ newest_image() {
 image_parts() {
     local suite=$1 image=$2 release=${2#linux-image-}
     printf '%s\n' "$image"
-    in_suite "$suite" apt-cache depends --important "$image" | sed -n 's/^ *\(Pre\)\?Depends: //p' |
+    with_config "$suite" apt-cache depends --important "$image" | sed -n 's/^ *\(Pre\)\?Depends: //p' |
         grep -F -- "-$release" || true
 }
 
@@ -52,7 +52,7 @@ fetch_kernel() {
         work=$(mktemp -d "$root/.new-XXXXXX")
         mapfile -t parts < <(image_parts "$suite" "$image")
         say "downloading kernel $release into $root"
-        (cd "$work" && logged "kernel-$series" in_suite "$suite" apt-get -q download "${parts[@]}") ||
+        (cd "$work" && logged "kernel-$series" with_config "$suite" apt-get -q download "${parts[@]}") ||
             die "cannot download ${parts[*]}"
         unpack_kernel "$work" "$release"
         rm -rf "${root:?}/$release"

@@ -27,7 +27,7 @@ missing_packages() {
 # True if apt knows a version of every package to install.
 all_have_candidates() { apt-get -qq --simulate --no-install-recommends install "$@" >/dev/null 2>&1; }
 
-# apt_install LOG SOURCE... where SOURCE is the command that runs apt-get (plain, or through a suite's configuration)
+# run_install LOG COMMAND...
 run_install() {
     local log=$1
     shift
@@ -68,8 +68,8 @@ install_qemu() {
     fi
     need_root "to install ${qemu_packages[*]}"
     suite=bookworm-backports
-    prepare_suite "$suite"
+    prepare_suite_to_install "$suite"
     say "installing from $suite: ${qemu_packages[*]}"
-    run_install apt-install-qemu in_suite "$suite" apt-get -y -q --no-install-recommends -t "$suite" \
+    run_install apt-install-qemu with_config "$suite-install" apt-get -y -q --no-install-recommends -t "$suite" \
         install "${qemu_packages[@]}" || die "cannot install QEMU from $suite"
 }
