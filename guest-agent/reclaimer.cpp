@@ -263,7 +263,9 @@ Status Reclaimer::carry_out(const autoscale::Decision& decision) {
 Status Reclaimer::refresh_regions(autoscale::Pace pace) {
     const auto pieces = platform::probe_page_map(paths_.kpageflags, ram_);
     std::vector<autoscale::PieceOfRam> ram;
-    if (pieces) {
+    const bool any = pieces && std::any_of(pieces->begin(), pieces->end(),
+                                           [](const auto& piece) { return piece.evictable > 0; });
+    if (any) {
         for (const auto& piece : *pieces) {
             ram.push_back({.region = {.start = damon::Address(piece.start.count()),
                                       .end = damon::Address((piece.start + piece.size).count())},
@@ -271,7 +273,8 @@ Status Reclaimer::refresh_regions(autoscale::Pace pace) {
                            .probes = platform::k_probes_per_piece});
         }
     } else {
-        // Without the map all RAM is monitored: slower to find what is cold, not wrong.
+        // Without a map, or with an empty one, all RAM is monitored: slower to find what is cold,
+        // not wrong.
         for (const auto& range : ram_) {
             ram.push_back({.region = {.start = damon::Address(range.start.count()),
                                       .end = damon::Address(range.end.count())},

@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "guest-agent/config.h"
+
+#include <gtest/gtest.h>
+
+#include "tests/unit/temp_dir.h"
+
+namespace acma::agent {
+namespace {
+
+using acma::testing::TempDir;
+
+TEST(AgentConfig, ReadsEveryKey) {
+    const auto config = parse_config(
+        "[policy]\npsi = '0.05%'\nmin-mem = '1GiB'\nmax-mem = '8GiB'\nmode = 'observe'\nstandalone "
+        "= true\n"
+        "[channel]\nname = 'org.qemu.guest_agent.0'\nsocket = '/tmp/s'\n",
+        "agent.toml");
+    ASSERT_TRUE(config.ok()) << config.error().message;
+    EXPECT_EQ(config->psi, 5_bp);
+    EXPECT_EQ(config->min_mem, 1_GiB);
+    EXPECT_EQ(config->max_mem, 8_GiB);
+    EXPECT_EQ(config->mode, Mode::observe);
+    EXPECT_TRUE(config->standalone);
+    EXPECT_EQ(config->channel, "org.qemu.guest_agent.0");
+}
+
+struct Bad {
+    const char* text;
+    const char* named;  // what the error has to name
+};
+
+TEST(AgentConfig, NamesFileLineAndKeyOfWhatIsWrong) {
+    for (const Bad& bad :
+         {Bad{"[policy]\nspi = '0.1%'\n", "agent.toml:2: unknown key policy.spi"},
+          Bad{"[polcy]\n", "unknown table polcy"}, Bad{"psi = '1%'\n", "unknown key psi"},
+          Bad{"[policy]\npsi = '0%'\n", "agent.toml:2: policy.psi"},
+          Bad{"[policy]\npsi = '101%'\n", "above 100 %"},
+          Bad{"[policy]\npsi = 0.1\n", "must be a string"},
+          Bad{"[policy]\nmin-mem = '512'\n", "has no unit"},
+          Bad{"[policy]\nmin-mem = '2GiB'\nmax-mem = '1GiB'\n", "is above"},
+          Bad{"[policy]\nmode = 'turbo'\n", "turbo"},
+          Bad{"[policy]\nstandalone = 'yes'\n", "true or false"}, Bad{"[policy\n", "agent.toml:1"},
+          Bad{"[channel]\nname = ''\n", "channel.name"}}) {
+        const auto config = parse_config(bad.text, "agent.toml");
+        ASSERT_FALSE(config.ok()) << bad.text;
+        EXPECT_NE(config.error().message.find(bad.named), std::string::npos)
+            << config.error().message;
+    }
+}
+
+TEST(AgentConfig, DropInsOverrideKeyByKeyInOrderOfName) {
+    const TempDir dir;
+    const std::string path = dir.write("agent.toml", "[policy]\npsi = '1%'\nmode = 'observe'\n");
+    dir.write("agent.toml.d/20-b.toml", "[policy]\npsi = '3%'\n");
+    dir.write("agent.toml.d/10-a.toml", "[policy]\npsi = '2%'\n");
+    dir.write("agent.toml.d/notes.txt", "not toml");
+    const auto config = load_config(path);
+    ASSERT_TRUE(config.ok());
+    EXPECT_EQ(config->psi, 300_bp);
+    EXPECT_EQ(config->mode, Mode::observe);
+}
+
+TEST(AgentConfig, AMissingFileGivesTheDefaults) {
+    EXPECT_EQ(load_config("/nonexistent/agent.toml").value(), Config{});
+}
+
+TEST(GentlerPolicy, IsNeverHarsherThanTheHosts) {
+    const Policy host{.min_mem = 512_MiB, .max_mem = 2_GiB, .psi = 10_bp, .mode = Mode::observe};
+    Config config;
+    config.psi = 100_bp;       // more pressure than the host accepts
+    config.min_mem = 256_MiB;  // further down than the host goes
+    config.mode = Mode::automatic;
+    EXPECT_EQ(gentler(host, config), host);
+}
+
+TEST(GentlerPolicy, TakesTheGentlerOfEach) {
+    const Policy host{.min_mem = 512_MiB, .max_mem = 2_GiB, .psi = 10_bp};
+    Config config;
+    config.psi = 5_bp;
+    config.min_mem = 3_GiB;  // above max-mem: no further than that
+    config.mode = Mode::off;
+    const Policy policy = gentler(host, config);
+    EXPECT_EQ(policy.psi, 5_bp);
+    EXPECT_EQ(policy.min_mem, 2_GiB);
+    EXPECT_EQ(policy.mode, Mode::off);
+}
+
+TEST(StandalonePolicy, CountsOnlyWhenAskedFor) {
+    Config config;
+    config.psi = 20_bp;
+    EXPECT_FALSE(standalone_policy(config, 4_GiB).has_value());
+    config.standalone = true;
+    const auto policy = standalone_policy(config, 4_GiB);
+    ASSERT_TRUE(policy.has_value());
+    EXPECT_EQ(policy->max_mem, 4_GiB);
+    EXPECT_EQ(policy->psi, 20_bp);
+    EXPECT_TRUE(validate(*policy).ok());
+}
+
+}  // namespace
+}  // namespace acma::agent
