@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: Apache-2.0
+// The controller's ports without an outside: each call is written down, and the test says what
+// comes of it.
+#pragma once
+
+#include <deque>
+#include <map>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "host-controller/ports.h"
+
+namespace acma::fakes {
+
+class FakeHypervisor final : public host::Hypervisor {
+  public:
+    struct Call {
+        std::string what;  // "balloon", "policy", "note"
+        host::VmId vm;
+        Bytes target;
+        Policy policy;
+        host::Done done;
+    };
+    std::deque<Call> calls;
+
+    void set_balloon(const host::VmId& vm, Bytes target, host::Done done) override {
+        calls.push_back({"balloon", vm, target, {}, std::move(done)});
+    }
+    void set_policy(const host::VmId& vm, const Policy& policy, host::Done done) override {
+        calls.push_back({"policy", vm, {}, policy, std::move(done)});
+    }
+    void note_target(const host::VmId& vm, Bytes target, host::Done done) override {
+        calls.push_back({"note", vm, target, {}, std::move(done)});
+    }
+    // The oldest call ends; returns it.
+    Call finish(const Status& outcome = {}) {
+        Call call = std::move(calls.front());
+        calls.pop_front();
+        call.done(outcome);
+        return call;
+    }
+};
+
+class FakeAgentLinks final : public host::AgentLinks {
+  public:
+    std::map<host::VmId, host::TalkToAgent> orders;
+    std::vector<host::VmId> left;
+
+    void talk(const host::VmId& vm, const host::TalkToAgent& order) override { orders[vm] = order; }
+    void leave(const host::VmId& vm) override {
+        orders.erase(vm);
+        left.push_back(vm);
+    }
+};
+
+class FakeHostMemory final : public host::HostMemory {
+  public:
+    std::map<host::VmId, std::vector<Bytes>> watched;
+
+    void watch(const host::VmId& vm, std::string, std::vector<Bytes> ram_blocks) override {
+        watched[vm] = std::move(ram_blocks);
+    }
+    void unwatch(const host::VmId& vm) override { watched.erase(vm); }
+};
+
+}  // namespace acma::fakes

@@ -1,0 +1,250 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "host-controller/fleet/fleet.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "tests/fakes/fake_ports.h"
+
+namespace acma::host {
+namespace {
+
+using testing::HasSubstr;
+
+constexpr Policy k_policy{512_MiB, 2_GiB, 10_bp, 1000, Mode::automatic};
+
+DomainFacts domain(const std::string& name, uint64_t id) {
+    DomainFacts facts;
+    facts.vm.uuid = "uuid-" + name;
+    facts.name = name;
+    facts.id = id;
+    facts.ram = 4_GiB;
+    facts.ram_blocks = {4_GiB};
+    facts.current = 4_GiB;
+    facts.has_balloon = true;
+    facts.channel = ChannelFacts{"/run/" + name, true};
+    facts.policy = std::optional(k_policy);
+    return facts;
+}
+
+class FleetTest : public testing::Test {
+  protected:
+    Fleet make(bool dry_run = false, std::vector<PolicyRule> rules = {}) {
+        return Fleet(std::move(rules), dry_run,
+                     Fleet::Outside{hypervisor, agents, host_memory,
+                                    [this] {
+                                        return Now{Time(clock), Micros(clock)};
+                                    },
+                                    [this](bool warning, const std::string& text) {
+                                        log += (warning ? "W " : "I ") + text + "\n";
+                                    }});
+    }
+    // One VM that has what its policy says.
+    void settle(Fleet& fleet, const DomainFacts& facts) {
+        fleet.on_hypervisor(DomainSeen{facts, false});
+        while (!hypervisor.calls.empty()) {
+            const auto call = hypervisor.finish();
+            if (call.what == "balloon") {
+                fleet.on_hypervisor(BalloonSeen{call.vm, call.target});
+            }
+        }
+    }
+    static Result<proto::VmDetail> change(Fleet& fleet, fakes::FakeHypervisor& hypervisor,
+                                          const std::string& domain,
+                                          const proto::PolicyChange& change,
+                                          const Status& outcome = {}) {
+        std::optional<Result<proto::VmDetail>> answer;
+        fleet.change_policy(domain, change, [&answer](const Result<proto::VmDetail>& result) {
+            EXPECT_FALSE(answer) << "answered twice";
+            answer = result;
+        });
+        if (!answer) {
+            hypervisor.finish(outcome);
+        }
+        return answer.value_or(Error{ErrorCode::timeout, "no answer"});
+    }
+
+    fakes::FakeHypervisor hypervisor;
+    fakes::FakeAgentLinks agents;
+    fakes::FakeHostMemory host_memory;
+    Micros clock{Seconds(1000)};
+    std::string log;
+};
+
+TEST_F(FleetTest, ManagesADomainThatAppears) {
+    Fleet fleet = make();
+    fleet.on_hypervisor(DomainSeen{domain("web", 1), false});
+    ASSERT_EQ(hypervisor.calls.size(), 1U);
+    EXPECT_EQ(hypervisor.calls[0].target, 2_GiB);
+    EXPECT_EQ(host_memory.watched.at(VmId{"uuid-web"}), std::vector<Bytes>{4_GiB});
+    EXPECT_EQ(agents.orders.at(VmId{"uuid-web"}).path, "/run/web");
+    hypervisor.finish();
+    EXPECT_EQ(hypervisor.calls.front().what, "note");
+}
+
+TEST_F(FleetTest, FindsRunningDomainsAtTheStart) {
+    Fleet fleet = make();
+    fleet.on_hypervisor(HypervisorUp{{domain("a", 1), domain("b", 2)}});
+    EXPECT_EQ(fleet.vms().size(), 2U);
+    EXPECT_TRUE(fleet.host().libvirt_connected);
+}
+
+TEST_F(FleetTest, ForgetsADomainThatIsGone) {
+    Fleet fleet = make();
+    settle(fleet, domain("web", 1));
+    fleet.on_hypervisor(DomainGone{VmId{"uuid-web"}, "it was stopped"});
+    EXPECT_TRUE(fleet.vms().empty());
+    EXPECT_TRUE(host_memory.watched.empty());
+    EXPECT_EQ(agents.left.size(), 1U);
+}
+
+TEST_F(FleetTest, StartsAnewWithADomainThatWasStartedAnew) {
+    Fleet fleet = make();
+    settle(fleet, domain("web", 1));
+    fleet.on_hypervisor(DomainSeen{domain("web", 2), false});
+    EXPECT_EQ(agents.left.size(), 1U);
+    EXPECT_EQ(hypervisor.calls.size(), 1U) << "its balloon is full size again";
+}
+
+TEST_F(FleetTest, KeepsTheVmsWhileLibvirtIsAway) {
+    Fleet fleet = make();
+    settle(fleet, domain("web", 1));
+    for (int i = 0; i < 10; ++i) {
+        fleet.on_hypervisor(HypervisorDown{"libvirt: connection lost"});
+    }
+    fleet.tick();
+    EXPECT_FALSE(fleet.list().host.libvirt_connected);
+    EXPECT_EQ(fleet.vms().size(), 1U);
+    EXPECT_EQ(agents.orders.size(), 1U) << "its agent is still talked to";
+    EXPECT_TRUE(hypervisor.calls.empty());
+    EXPECT_EQ(log.find("connection lost"), log.rfind("connection lost")) << "said once";
+}
+
+TEST_F(FleetTest, ChangesNothingWhenLibvirtComesBackAndAllIsAsBefore) {
+    Fleet fleet = make();
+    settle(fleet, domain("web", 1));
+    settle(fleet, domain("db", 2));
+    fleet.on_hypervisor(HypervisorDown{"libvirt: connection lost"});
+    DomainFacts web = domain("web", 1);
+    web.current = 2_GiB;
+    web.noted_target = 2_GiB;
+    fleet.on_hypervisor(HypervisorUp{{web}});
+    EXPECT_TRUE(hypervisor.calls.empty());
+    EXPECT_EQ(fleet.vms().size(), 1U) << "db ended meanwhile";
+}
+
+TEST_F(FleetTest, IgnoresNewsOfVmsThatAreGone) {
+    Fleet fleet = make();
+    fleet.on_hypervisor(DomainSeen{domain("web", 1), false});
+    fleet.on_hypervisor(DomainGone{VmId{"uuid-web"}, "stopped"});
+    hypervisor.finish();
+    fleet.on_hypervisor(BalloonSeen{VmId{"uuid-web"}, 1_GiB});
+    fleet.on_agent(VmId{"uuid-web"}, AgentUp{});
+    fleet.on_host_bytes(VmId{"uuid-web"}, HostBytes{});
+    EXPECT_TRUE(fleet.vms().empty());
+}
+
+TEST_F(FleetTest, FindsADomainByIdUuidAndName) {
+    Fleet fleet = make();
+    settle(fleet, domain("web", 7));
+    settle(fleet, domain("7", 8));  // a name that looks like another's id: the id wins, as in virsh
+    EXPECT_EQ(fleet.detail("7")->vm.name, "web");
+    EXPECT_EQ(fleet.detail("uuid-7")->vm.name, "7");
+    EXPECT_EQ(fleet.detail("web")->vm.uuid, "uuid-web");
+    const auto missing = fleet.detail("nope");
+    ASSERT_FALSE(missing);
+    EXPECT_EQ(missing.error().code, ErrorCode::not_found);
+}
+
+TEST_F(FleetTest, ListsVmsByNameAndSumsWhatTheyMayHave) {
+    Fleet fleet = make();
+    settle(fleet, domain("b", 1));
+    settle(fleet, domain("a", 2));
+    fleet.on_host_bytes(VmId{"uuid-a"}, HostBytes{1_GiB, Bytes(0), Bytes(0), 100_MiB});
+    const proto::VmList list = fleet.list();
+    ASSERT_EQ(list.vms.size(), 2U);
+    EXPECT_EQ(list.vms[0].name, "a");
+    EXPECT_EQ(list.host.granted, 4_GiB + 100_MiB);
+}
+
+TEST_F(FleetTest, ChangesOnlyTheFieldsThatAreGiven) {
+    Fleet fleet = make();
+    settle(fleet, domain("web", 1));
+    std::optional<Policy> written;
+    fleet.change_policy("web", {.psi = 50_bp}, [](const auto&) {});
+    EXPECT_EQ(hypervisor.finish().policy, (Policy{512_MiB, 2_GiB, 50_bp, 1000, Mode::automatic}));
+}
+
+TEST_F(FleetTest, AnswersWithThePolicyInForce) {
+    Fleet fleet = make();
+    settle(fleet, domain("web", 1));
+    const auto answer = change(fleet, hypervisor, "web", {.max_mem = 1_GiB});
+    ASSERT_TRUE(answer) << answer.error().message;
+    EXPECT_EQ(answer->vm.policy->max_mem, 1_GiB);
+    EXPECT_EQ(hypervisor.calls.front().target, 1_GiB) << "the balloon follows at once";
+}
+
+TEST_F(FleetTest, NeedsBothBoundsForADomainWithoutAPolicy) {
+    Fleet fleet = make();
+    DomainFacts facts = domain("web", 1);
+    facts.policy = std::optional<Policy>();
+    settle(fleet, facts);
+    const auto missing = change(fleet, hypervisor, "web", {.psi = 50_bp});
+    ASSERT_FALSE(missing);
+    EXPECT_THAT(missing.error().message, HasSubstr("has no policy yet"));
+    const auto whole = change(fleet, hypervisor, "web", {.min_mem = 1_GiB, .max_mem = 2_GiB});
+    ASSERT_TRUE(whole);
+    EXPECT_EQ(whole->vm.policy->mode, Mode::automatic);
+}
+
+TEST_F(FleetTest, StartsFromTheRulesPolicyWhenOneIsSet) {
+    Policy policy = k_policy;
+    policy.mode = Mode::observe;
+    Fleet fleet = make(false, {{"*", "*", std::nullopt, policy}});
+    DomainFacts facts = domain("web", 1);
+    facts.policy = std::optional<Policy>();
+    settle(fleet, facts);
+    const auto answer = change(fleet, hypervisor, "web", {.shares = 5});
+    ASSERT_TRUE(answer);
+    EXPECT_EQ(answer->vm.policy->mode, Mode::observe);
+    EXPECT_EQ(answer->vm.policy_source, "metadata");
+}
+
+TEST_F(FleetTest, KeepsThePolicyWhenTheChangeIsBadOrRefused) {
+    Fleet fleet = make();
+    settle(fleet, domain("web", 1));
+    EXPECT_FALSE(change(fleet, hypervisor, "web", {.min_mem = 3_GiB}));
+    EXPECT_FALSE(change(fleet, hypervisor, "web", {.psi = 0_bp}));
+    EXPECT_FALSE(change(fleet, hypervisor, "nope", {.psi = 1_bp}));
+    const auto refused = change(fleet, hypervisor, "web", {.psi = 1_bp},
+                                Error{ErrorCode::permission, "access denied"});
+    ASSERT_FALSE(refused);
+    EXPECT_THAT(refused.error().message, HasSubstr("the policy stays as it was: access denied"));
+    EXPECT_EQ(fleet.detail("web")->vm.policy, k_policy);
+}
+
+TEST_F(FleetTest, WritesNothingAtAllInADryRun) {
+    Fleet fleet = make(true);
+    fleet.on_hypervisor(DomainSeen{domain("web", 1), false});
+    const auto answer = change(fleet, hypervisor, "web", {.psi = 1_bp});
+    ASSERT_FALSE(answer);
+    EXPECT_THAT(answer.error().message, HasSubstr("--dry-run"));
+    EXPECT_TRUE(hypervisor.calls.empty());
+    EXPECT_FALSE(agents.orders.at(VmId{"uuid-web"}).policy);
+}
+
+TEST_F(FleetTest, KeepsTheOthersGoingWhateverOneGuestDoes) {
+    Fleet fleet = make();
+    settle(fleet, domain("good", 1));
+    settle(fleet, domain("bad", 2));
+    const proto::VmSummary before = fleet.detail("good")->vm;
+    AgentStatus lie;
+    lie.mem_total = Bytes::max();
+    fleet.on_agent(VmId{"uuid-bad"}, AgentSaid{lie});
+    fleet.on_agent(VmId{"uuid-bad"}, AgentDown{AgentDown::Why::flooding, "too much"});
+    EXPECT_EQ(fleet.detail("bad")->vm.state, proto::VmState::marked);
+    EXPECT_EQ(fleet.detail("good")->vm, before);
+}
+
+}  // namespace
+}  // namespace acma::host
