@@ -69,6 +69,15 @@ void print_second(const Tally& tally, Bytes hot, Bytes filled) {
     std::fflush(stdout);
 }
 
+// The phase's hot set was touched in full, `took` after the phase began: the time from need to
+// memory.
+void print_ready(Bytes hot, Micros took) {
+    std::printf("{\"t_us\": %" PRId64 ", \"unix_us\": %" PRId64 ", \"ready_bytes\": %" PRIu64
+                ", \"ready_us\": %" PRId64 "}\n",
+                now().count(), clock_now(CLOCK_REALTIME).count(), hot.count(), took.count());
+    std::fflush(stdout);
+}
+
 // Touches `hot` bytes every period until `end`; one line a second. False when memory lost its
 // content.
 bool touch_until(Memory& memory, TranslationFlusher& flusher, Bytes hot, Millis period,
@@ -123,12 +132,15 @@ Result<int> run_phases(const std::vector<Phase>& phases, Bytes filled_first,
     bool intact = true;
     for (uint64_t round = 0; intact && round < options.number("--repeat", 1); ++round) {
         for (const Phase& phase : phases) {
-            const Micros end = now() + phase.duration;
+            const Micros start = now();
+            const Micros end = start + phase.duration;
             std::printf("{\"t_us\": %" PRId64 ", \"unix_us\": %" PRId64
                         ", \"phase_bytes\": %" PRIu64 "}\n",
-                        now().count(), clock_now(CLOCK_REALTIME).count(), phase.hot.count());
+                        start.count(), clock_now(CLOCK_REALTIME).count(), phase.hot.count());
             std::fflush(stdout);
             memory->grow_to(phase.hot);
+            intact = intact && memory->touch(phase.hot);
+            print_ready(phase.hot, now() - start);
             intact = intact && touch_until(*memory, *flusher, phase.hot, period, end);
         }
     }
