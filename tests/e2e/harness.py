@@ -42,7 +42,7 @@ class Case:
     full: bool  # only in `scripts/test full`
 
 
-def case(each=None, timeout_s=180, full=False):
+def case(each=None, timeout_s=300, full=False):
     """Marks a test. `each` gives one parameter's values: the test runs once for each of them."""
 
     def mark(function):

@@ -27,7 +27,7 @@ class Options:
     channels: list = dataclasses.field(default_factory=list)  # more virtio ports, each a socket in the work directory
     files: dict = dataclasses.field(default_factory=dict)  # destination -> text
     boot: str = ""  # a shell script that runs before the first command
-    accel: str = "tcg"  # "tcg", "kvm" or "auto" (kvm if it really boots this kernel)
+    accel: str = os.environ.get("ACMA_ACCEL", "auto")  # "tcg", "kvm" or "auto": kvm if it really boots this kernel
     icount: bool = False  # guest time is the instruction count; needs smp == 1
     memory_args: list = dataclasses.field(default_factory=list)  # replaces -m, for NUMA or hugetlb
     ram_block_mib: list = dataclasses.field(default_factory=list)  # sizes of the blocks that memory_args makes

@@ -43,7 +43,7 @@ def parse(arguments):
     parser.add_argument("--no-balloon", action="store_true", help="no balloon device")
     parser.add_argument("--no-balloon-driver", action="store_true", help="do not load the stock driver")
     parser.add_argument("--channel", action="append", default=[], help="a virtio port of this name")
-    parser.add_argument("--accel", choices=("tcg", "kvm", "auto"), default="tcg")
+    parser.add_argument("--accel", choices=("tcg", "kvm", "auto"), default=defaults.accel)
     parser.add_argument("--icount", action="store_true", help="guest time counts instructions (with --smp 1)")
     parser.add_argument("--qemu-arg", action="append", default=[], help="passed to QEMU as it is")
     parser.add_argument("--timeout", type=int, default=300, metavar="SECONDS", help="for the commands (default 300)")

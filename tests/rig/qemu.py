@@ -88,7 +88,7 @@ class Guest(BaseGuest):
         qemu = shutil.which("qemu-system-x86_64")
         if qemu is None:
             raise RigError("qemu-system-x86_64 is missing (scripts/test setup installs it)")
-        accel = accelerator(options.accel, options.kernel)
+        accel = "tcg" if options.icount else accelerator(options.accel, options.kernel)
         machine = ",".join(part for part in ("q35", options.machine) if part)
         command = [qemu, "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"]
         command += ["-machine", machine, "-accel", accel, "-cpu", "host" if accel == "kvm" else "max"]
@@ -126,7 +126,7 @@ def kvm_boots(kernel):
         answer = os.path.join(cache_dir(), "kvm", file.read().strip() + "-" + Kernel(kernel).release)
     if not os.path.exists(answer):
         try:
-            with Guest(Options(kernel=kernel, memory_mib=256, smp=1, accel="kvm", boot_timeout_s=15)) as guest:
+            with Guest(Options(kernel=kernel, memory_mib=256, smp=1, accel="kvm", boot_timeout_s=10)) as guest:
                 works = guest.run("uname -r").strip() == Kernel(kernel).release
         except RigError:
             works = False
