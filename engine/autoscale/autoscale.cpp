@@ -127,12 +127,16 @@ void go_quick(State& state, Time now) {
 // The rate at which an apply step does not take longer than it may. A step's length is the time
 // between two used-up windows (one that was not used up makes it look longer, which only slows
 // growth). Below one block a window a lower rate makes no step shorter.
-Bytes step_ceiling(const State& state) {
+Bytes step_ceiling(const State& state, const Delta& passed) {
     const Delta lately = between(back(state, k_psi_window), newest(state));
     if (state.pace == Pace::calm || lately.full_windows == 0) {
         return k_ceiling;
     }
-    const auto period = as_us(lately.span) / lately.full_windows;
+    const auto period_of = [](const Delta& delta) {
+        return delta.full_windows == 0 ? 0 : as_us(delta.span) / delta.full_windows;
+    };
+    // The longer of the two: the last half second alone is noisy, two seconds alone come too late.
+    const auto period = std::max(period_of(lately), period_of(passed));
     const Bytes rate(
         detail::mul_div_saturating(state.rate_per_s.count(), as_us(k_step_target), period));
     return std::clamp(rate, k_start_rate, k_ceiling);
@@ -207,7 +211,7 @@ Decision step(const Policy& policy, const Sample& sample, State& state, Time now
         go_quick(state, now);
     } else {
         const feedback::Bounds bounds{.floor = k_floor_rate.count(),
-                                      .ceiling = step_ceiling(state).count()};
+                                      .ceiling = step_ceiling(state, passed).count()};
         state.rate_per_s = Bytes(feedback::next(state.rate_per_s.count(), verdict.score, bounds,
                                                 passed.full_windows > 0));
     }
