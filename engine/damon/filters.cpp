@@ -40,7 +40,7 @@ Status reject_only(FilterDirs& dirs) {
                      "an addr or target filter that allows, together with page level filters, has "
                      "no form on this kernel (allow: since 6.14); reject the opposite instead"};
     }
-    const Status core = make_reject_only(dirs.core);
+    Status core = make_reject_only(dirs.core);
     if (!core) {
         return core;
     }

@@ -37,7 +37,7 @@ constexpr Range<T> k_any{T{}, T::max()};
 enum class Operations { vaddr, fvaddr, paddr };
 template <>
 struct Words<Operations> {
-    static constexpr std::array<Word<Operations>, 3> table{{
+    static constexpr std::array<Word<Operations>, 3> k_table{{
         {Operations::vaddr, "vaddr"},
         {Operations::fvaddr, "fvaddr"},
         {Operations::paddr, "paddr"},
@@ -59,7 +59,7 @@ enum class Action {
 };
 template <>
 struct Words<Action> {
-    static constexpr std::array<Word<Action>, 11> table{{
+    static constexpr std::array<Word<Action>, 11> k_table{{
         {Action::willneed, "willneed"},
         {Action::cold, "cold"},
         {Action::pageout, "pageout"},
@@ -87,7 +87,7 @@ enum class GoalMetric {
 };
 template <>
 struct Words<GoalMetric> {
-    static constexpr std::array<Word<GoalMetric>, 9> table{{
+    static constexpr std::array<Word<GoalMetric>, 9> k_table{{
         {GoalMetric::user_input, "user_input"},
         {GoalMetric::some_mem_psi_us, "some_mem_psi_us"},
         {GoalMetric::node_mem_used_bp, "node_mem_used_bp"},
@@ -106,7 +106,7 @@ enum class GoalTuner {
 };
 template <>
 struct Words<GoalTuner> {
-    static constexpr std::array<Word<GoalTuner>, 2> table{{
+    static constexpr std::array<Word<GoalTuner>, 2> k_table{{
         {GoalTuner::consist, "consist"},
         {GoalTuner::temporal, "temporal"},
     }};
@@ -115,7 +115,7 @@ struct Words<GoalTuner> {
 enum class WatermarkMetric { none, free_mem_rate };
 template <>
 struct Words<WatermarkMetric> {
-    static constexpr std::array<Word<WatermarkMetric>, 2> table{{
+    static constexpr std::array<Word<WatermarkMetric>, 2> k_table{{
         {WatermarkMetric::none, "none"},
         {WatermarkMetric::free_mem_rate, "free_mem_rate"},
     }};
@@ -124,7 +124,7 @@ struct Words<WatermarkMetric> {
 enum class FilterType { anon, active, memcg, young, hugepage_size, unmapped, addr, target };
 template <>
 struct Words<FilterType> {
-    static constexpr std::array<Word<FilterType>, 8> table{{
+    static constexpr std::array<Word<FilterType>, 8> k_table{{
         {FilterType::anon, "anon"},
         {FilterType::active, "active"},
         {FilterType::memcg, "memcg"},
@@ -139,7 +139,7 @@ struct Words<FilterType> {
 enum class ProbeFilterType { anon, memcg };
 template <>
 struct Words<ProbeFilterType> {
-    static constexpr std::array<Word<ProbeFilterType>, 2> table{{
+    static constexpr std::array<Word<ProbeFilterType>, 2> k_table{{
         {ProbeFilterType::anon, "anon"},
         {ProbeFilterType::memcg, "memcg"},
     }};
@@ -153,7 +153,7 @@ enum class State {
 };
 template <>
 struct Words<State> {
-    static constexpr std::array<Word<State>, 3> table{{
+    static constexpr std::array<Word<State>, 3> k_table{{
         {State::unknown, ""},
         {State::off, "off"},
         {State::on, "on"},
@@ -175,7 +175,7 @@ enum class StateCommand {
 };
 template <>
 struct Words<StateCommand> {
-    static constexpr std::array<Word<StateCommand>, 10> table{{
+    static constexpr std::array<Word<StateCommand>, 10> k_table{{
         {StateCommand::on, "on"},
         {StateCommand::off, "off"},
         {StateCommand::commit, "commit"},

@@ -12,7 +12,7 @@ namespace acma::damon {
 namespace {
 
 // A machine with a terabyte in 128 MiB pieces has 8192 ranges; a line has some 60 characters.
-constexpr size_t k_max_text = 4 * 1024 * 1024;
+constexpr size_t k_max_text = size_t{4} * 1024 * 1024;
 constexpr size_t k_max_ranges = 16'384;
 
 Error bad_line(size_t number, std::string_view line) {

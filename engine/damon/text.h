@@ -70,7 +70,7 @@ requires(!std::same_as<T, bool>) [[nodiscard]] Status from_text(std::string_view
 }
 [[nodiscard]] inline Status from_text(std::string_view text, NodeId& value) {
     int number = 0;
-    const Status status = from_text(text, number);
+    Status status = from_text(text, number);
     value = NodeId{number};
     return status;
 }
@@ -82,7 +82,7 @@ template <typename Tag>
 template <typename Tag>
 [[nodiscard]] Status from_text(std::string_view text, Quantity<Tag>& value) {
     uint64_t number = 0;
-    const Status status = from_text(text, number);
+    Status status = from_text(text, number);
     value = Quantity<Tag>(number);
     return status;
 }
@@ -94,7 +94,7 @@ template <typename Rep, typename Period>
 template <typename Rep, typename Period>
 [[nodiscard]] Status from_text(std::string_view text, std::chrono::duration<Rep, Period>& value) {
     Rep number = 0;
-    const Status status = from_text(text, number);
+    Status status = from_text(text, number);
     value = std::chrono::duration<Rep, Period>(number);
     return status;
 }

@@ -22,12 +22,12 @@ struct Words;
 
 template <typename E>
 concept Worded = requires {
-    Words<E>::table.size();
+    Words<E>::k_table.size();
 };
 
 template <Worded E>
 [[nodiscard]] constexpr std::string_view to_string(E value) {
-    for (const Word<E>& word : Words<E>::table) {
+    for (const Word<E>& word : Words<E>::k_table) {
         if (word.value == value) {
             return word.text;
         }
@@ -37,7 +37,7 @@ template <Worded E>
 
 template <Worded E>
 [[nodiscard]] constexpr std::optional<E> from_word(std::string_view text) {
-    for (const Word<E>& word : Words<E>::table) {
+    for (const Word<E>& word : Words<E>::k_table) {
         if (word.text == text) {
             return word.value;
         }
@@ -49,7 +49,7 @@ template <Worded E>
 template <Worded E>
 [[nodiscard]] std::string all_words() {
     std::string list;
-    for (const Word<E>& word : Words<E>::table) {
+    for (const Word<E>& word : Words<E>::k_table) {
         list += (list.empty() ? "" : ", ") + std::string(word.text);
     }
     return list;

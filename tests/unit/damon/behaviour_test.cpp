@@ -31,7 +31,7 @@ const Plan k_runnable = {
 template <typename E>
 std::vector<E> taken(const Captured& kernel, const std::string& what) {
     std::vector<E> values;
-    for (const Word<E>& word : Words<E>::table) {
+    for (const Word<E>& word : Words<E>::k_table) {
         if (kernel.answer("word " + what + " " + std::string(word.text)) == "ok") {
             values.push_back(word.value);
         }
@@ -43,7 +43,7 @@ std::vector<E> taken(const Captured& kernel, const std::string& what) {
 template <typename E>
 std::vector<E> expected(const Features& features) {
     std::vector<E> values;
-    for (const Word<E>& word : Words<E>::table) {
+    for (const Word<E>& word : Words<E>::k_table) {
         if constexpr (requires { needed_by(word.value); }) {
             const std::optional<Feature> feature = needed_by(word.value);
             if (feature && !features.has(*feature)) {

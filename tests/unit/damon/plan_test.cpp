@@ -23,6 +23,7 @@ Kdamond typical_reclaim(const Features& features) {
     settings.bytes = 10_MiB;
     settings.time = Millis(5);
     settings.max_nr_snapshots = 40;
+    settings.stop_above_free = Permil(300);
     return reclaim_kdamond(k_two_ranges, intervals, settings, features);
 }
 
@@ -93,10 +94,10 @@ TEST_P(PlanOnKernel, AChangedNumberIsFollowedByEverythingBelowIt) {
     const Kdamond before = typical_reclaim(features_);
     ASSERT_EQ(sysfs_.apply(must_plan({before}, sysfs_.tree(), features_)), "ok");
     Kdamond after = before;
-    after.contexts[0].schemes.push_back({.action = Action::stat, .pattern = k_any_pattern});
+    after.contexts[0].schemes.push_back({.action = Action::lru_prio, .pattern = k_any_pattern});
     const Plan writes = must_plan({after}, sysfs_.tree(), features_);
     ASSERT_FALSE(writes.empty());
-    EXPECT_EQ(writes.front(), (Write{"kdamonds/0/contexts/0/schemes/nr_schemes", "2"}));
+    EXPECT_EQ(writes.front(), (Write{"kdamonds/0/contexts/0/schemes/nr_schemes", "3"}));
     ASSERT_EQ(sysfs_.apply(writes), "ok");
     EXPECT_EQ(*parse(sysfs_.tree()), Kdamonds{after});
 }

@@ -60,7 +60,7 @@ auto list(uint64_t most, Make make) {
 template <Worded E>
 E word(const Features& features) {
     std::vector<E> values;
-    for (const Word<E>& entry : Words<E>::table) {
+    for (const Word<E>& entry : Words<E>::k_table) {
         if constexpr (requires { needed_by(entry.value); }) {
             const std::optional<Feature> feature = needed_by(entry.value);
             if (feature && !features.has(*feature)) {

@@ -241,7 +241,7 @@ std::string SimulatedTree::refusal(const std::string& kdamond) const {
         if (!physical && number(dir + "/pid_target") == 0) {
             return "EINVAL";
         }
-        if (const std::string refused = refusal_of_regions(dir + "/regions"); !refused.empty()) {
+        if (std::string refused = refusal_of_regions(dir + "/regions"); !refused.empty()) {
             return refused;
         }
     }
@@ -267,7 +267,7 @@ std::string SimulatedTree::start(const std::string& kdamond) {
     if (exclusive_) {
         return "EBUSY";
     }
-    if (const std::string refused = refusal(kdamond); !refused.empty()) {
+    if (std::string refused = refusal(kdamond); !refused.empty()) {
         return refused;
     }
     started_.insert(kdamond);
@@ -302,7 +302,7 @@ std::string SimulatedTree::write_state(const std::string& kdamond, std::string_v
     if (word != "commit") {
         return "ok";
     }
-    const std::string refused = refusal(kdamond);
+    std::string refused = refusal(kdamond);
     if (refused.empty()) {
         return "ok";
     }
@@ -359,7 +359,7 @@ std::string SimulatedTree::write_value(const std::string& path, std::string_view
         set(path, *text);
         return "ok";
     }
-    const std::string answer = word_answer(path, value);
+    std::string answer = word_answer(path, value);
     if (answer == "ok") {
         set(path, value);
     }

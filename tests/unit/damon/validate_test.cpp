@@ -328,7 +328,7 @@ TEST(Validate, WeightsArePermilAndOfALimitedScheme) {
               }),
               "quotas/weights: they only order what a limit (bytes, ms or a goal) leaves out");
     EXPECT_EQ(problem_with_scheme([](Scheme& s) { s.quota = {}; }), "");
-    EXPECT_EQ(problem_with_scheme([](Scheme& s) { s.quota.fail_charge_denom = 0; }),
+    EXPECT_EQ(problem_with_scheme([](Scheme& s) { s.quota.fail_charge_num = 1; }),
               "quotas/fail_charge_denom is 0; fail_charge_num (1) has no effect");
 }
 

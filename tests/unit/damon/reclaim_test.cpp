@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "engine/damon/reclaim.h"
+
+#include <gtest/gtest.h>
+
+#include "engine/damon/validate.h"
+#include "tests/unit/damon/captured.h"
+#include "tests/unit/damon/kernels.h"
+
+namespace acma::damon::test {
+
+class ReclaimOnKernel : public OnKernel {
+  protected:
+    Kdamond make(const ReclaimSettings& settings) const {
+        return reclaim_kdamond({{Address(0x100000), Address(0x40000000)}}, Intervals{}, settings,
+                               features_);
+    }
+};
+ON_ALL_KERNELS(ReclaimOnKernel);
+
+TEST_P(ReclaimOnKernel, NoBytesMeansNothingAndNeverNoLimit) {
+    ReclaimSettings settings;
+    settings.bytes = Bytes(0);
+    const Kdamond kdamond = make(settings);
+    EXPECT_EQ(kdamond.contexts[0].schemes[k_reclaim_scheme].quota.bytes, k_no_bytes);
+    EXPECT_EQ(make(ReclaimSettings{}).contexts[0].schemes[k_reclaim_scheme].quota.bytes,
+              k_no_bytes);
+}
+
+TEST_P(ReclaimOnKernel, PagesOutOnlyWhatWasNotAccessedForTheMinimumAge) {
+    ReclaimSettings settings;
+    settings.min_age = Micros(1'234'567);
+    const AccessPattern pattern = make(settings).contexts[0].schemes[k_reclaim_scheme].pattern;
+    EXPECT_EQ(pattern.nr_accesses.max, SampleCount(0));
+    EXPECT_EQ(pattern.age.min, AggrIntervals(13));
+}
+
+TEST_P(ReclaimOnKernel, StopsByItselfAboveTheFreeMemoryThatItMayMake) {
+    ReclaimSettings settings;
+    EXPECT_EQ(make(settings).contexts[0].schemes.size(), 1U);
+    EXPECT_EQ(make(settings).contexts[0].schemes[k_reclaim_scheme].watermarks, Watermarks{});
+    settings.stop_above_free = Permil(432);
+    const Kdamond kdamond = make(settings);
+    const Watermarks marks = kdamond.contexts[0].schemes[k_reclaim_scheme].watermarks;
+    EXPECT_EQ(marks.metric, WatermarkMetric::free_mem_rate);
+    EXPECT_EQ(marks.high, Permil(432));
+    EXPECT_EQ(marks.mid, Permil(432));
+    EXPECT_EQ(marks.low, Permil(0));
+    EXPECT_TRUE(validate({kdamond}, features_).ok());
+    const Scheme stat = kdamond.contexts[0].schemes[k_stat_scheme];
+    EXPECT_EQ(stat.pattern, k_any_pattern) << "keeps the monitoring awake";
+    EXPECT_EQ(stat.watermarks.metric, WatermarkMetric::none);
+}
+
+TEST_P(ReclaimOnKernel, ChargesInFullWhatIsStillBeingWritten) {
+    const Quota quota = make(ReclaimSettings{}).contexts[0].schemes[k_reclaim_scheme].quota;
+    EXPECT_EQ(quota.fail_charge_denom, 0U);
+}
+
+}  // namespace acma::damon::test
