@@ -123,7 +123,7 @@ void LibvirtHypervisor::connect() {
     closed_.clear();
     retry_in_ = Millis(0);
     const char* driver = virConnectGetType(raw);
-    balloon_events_ = driver == nullptr || std::strcmp(driver, "Test") != 0;
+    balloon_events_ = driver == nullptr || std::strcmp(driver, "TEST") != 0;
     // Both fail on drivers without a daemon in between, where there is nothing to watch.
     virConnectSetKeepAlive(raw, k_keepalive_interval_s, k_keepalive_count);
     virConnectRegisterCloseCallback(raw, on_close, this, nullptr);

@@ -69,7 +69,7 @@ std::optional<ForeignMove> BalloonWatch::observe(Bytes actual, Time now) {
         move_ = Move{.from = expected_, .last = last_progress_};
     }
     if (!move_) {
-        move_ = Move{.from = before, .last = now};
+        move_ = Move{.from = arrived_ ? expected_ : before, .last = now};
     } else if (moved) {
         move_->last = now;
     }

@@ -83,17 +83,17 @@ Verdict impossible(const AgentStatus& status, const ClaimContext& context) {
                             : std::nullopt;
 }
 
-Verdict contradicts_host(const AgentStatus& status, Bytes ram, Bytes host_total) {
-    const Bytes slack = tolerance(ram);
-    if (host_total > ram - status.owned + slack) {
-        return "it says to have given back " + human(status.owned) + " of " + human(ram) +
-               ", but the host still holds " + human(host_total) + " for it";
+Verdict contradicts_host(const AgentStatus& status, const HostView& host) {
+    const Bytes slack = tolerance(host.ram);
+    if (host.host_total > host.ram - status.owned + slack) {
+        return "it says to have given back " + human(status.owned) + " of " + human(host.ram) +
+               ", but the host still holds " + human(host.host_total) + " for it";
     }
     // What a guest uses it has touched, and what it has touched the host holds.
-    const Bytes used = status.mem_total - status.mem_free;
-    if (used > host_total + slack) {
-        return "it says to use " + human(used) + ", but the host holds only " + human(host_total) +
-               " for it";
+    const Bytes used = status.mem_total - status.mem_free - host.ballooned;
+    if (used > host.host_total + slack) {
+        return "it says to use " + human(used) + ", but the host holds only " +
+               human(host.host_total) + " for it";
     }
     return std::nullopt;
 }

@@ -23,9 +23,16 @@ struct ClaimContext {
                                                     const ClaimContext& context);
 
 // Contradicts the host bytes of the guest. One such sample proves little (both numbers are a second
-// or more old and memory moves); the caller waits for several in a row.
-[[nodiscard]] std::optional<std::string> contradicts_host(const AgentStatus& status, Bytes ram,
-                                                          Bytes host_total);
+// or more old and memory moves); the caller waits for several in a row. `ballooned` is what the
+// balloon holds by libvirt's word: with autodeflate the guest counts it as used memory (its
+// MemTotal does not shrink), without it counts it as none; either is believed.
+struct HostView {
+    Bytes ram;
+    Bytes ballooned;
+    Bytes host_total;
+};
+[[nodiscard]] std::optional<std::string> contradicts_host(const AgentStatus& status,
+                                                          const HostView& host);
 
 // The sample counter stands still.
 [[nodiscard]] bool repeats(const AgentStatus& status, const AgentStatus& previous);

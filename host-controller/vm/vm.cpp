@@ -257,8 +257,7 @@ void Vm::note_foreign_move(const ForeignMove& move, Now now, Actions& actions) {
     decided("foreign-balloon", sentence, now, actions,
             {{"from_bytes", move.from.count()}, {"to_bytes", move.to.count()}});
     if (balloon_.ceiling() || yielded_) {
-        marks_.erase("foreign-balloon");  // the newest move is the one to show
-        mark("foreign-balloon", sentence, now, actions);
+        marks_["foreign-balloon"] = sentence;
     } else {
         unmark("foreign-balloon", now, actions);
     }
@@ -400,7 +399,9 @@ void Vm::check_claims(const AgentStatus& status, Now now, Actions& actions) {
     }
     std::optional<std::string> lie = impossible(status, context);
     const auto contradiction =
-        host_ && !lie ? contradicts_host(status, context.ram, host_->total()) : std::nullopt;
+        host_ && !lie
+            ? contradicts_host(status, {context.ram, facts_.ram - facts_.current, host_->total()})
+            : std::nullopt;
     if (!contradiction) {
         contradicts_since_.reset();
     } else if (!contradicts_since_) {

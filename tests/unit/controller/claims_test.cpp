@@ -96,20 +96,27 @@ TEST(Claims, CannotHaveStalledLongerThanTimePassed) {
 
 TEST(Claims, ContradictTheHostWhenMemoryWasNotGivenBack) {
     AgentStatus status = honest();
-    EXPECT_EQ(contradicts_host(status, 1_GiB, 1_GiB), std::nullopt);
+    EXPECT_EQ(contradicts_host(status, {1_GiB, Bytes(0), 1_GiB}), std::nullopt);
     status.owned = 512_MiB;
-    const auto verdict = contradicts_host(status, 1_GiB, 1_GiB);
+    const auto verdict = contradicts_host(status, {1_GiB, Bytes(0), 1_GiB});
     ASSERT_TRUE(verdict);
     EXPECT_THAT(*verdict, HasSubstr("given back 512 MiB of 1 GiB, but the host still holds 1 GiB"));
-    EXPECT_EQ(contradicts_host(status, 1_GiB, 700_MiB), std::nullopt);
+    EXPECT_EQ(contradicts_host(status, {1_GiB, Bytes(0), 700_MiB}), std::nullopt);
 }
 
 TEST(Claims, ContradictTheHostWhenMoreIsUsedThanTheHostHolds) {
     AgentStatus status = honest();  // uses 650 MiB
-    EXPECT_EQ(contradicts_host(status, 1_GiB, 500_MiB), std::nullopt) << "within the tolerance";
-    const auto verdict = contradicts_host(status, 1_GiB, 200_MiB);
+    EXPECT_EQ(contradicts_host(status, {1_GiB, Bytes(0), 500_MiB}), std::nullopt)
+        << "within the tolerance";
+    const auto verdict = contradicts_host(status, {1_GiB, Bytes(0), 200_MiB});
     ASSERT_TRUE(verdict);
     EXPECT_THAT(*verdict, HasSubstr("says to use 650 MiB, but the host holds only 200 MiB"));
+}
+
+TEST(Claims, DoNotContradictTheHostByCountingTheBalloonAsUsed) {
+    const AgentStatus status = honest();  // uses 650 MiB, of it 500 MiB in the balloon
+    EXPECT_EQ(contradicts_host(status, {1_GiB, 500_MiB, 150_MiB}), std::nullopt);
+    EXPECT_TRUE(contradicts_host(status, {1_GiB, 100_MiB, 150_MiB}));
 }
 
 TEST(Claims, RepeatWhenTheSequenceStandsStill) {

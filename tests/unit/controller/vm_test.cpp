@@ -264,7 +264,7 @@ TEST_F(VmTest, ObservesAfterRepeatedForeignTargetsUntilThePolicyIsSetAnew) {
     (void)foreign(vm, 900_MiB);
     (void)foreign(vm, 800_MiB);
     EXPECT_EQ(vm.summary().state, proto::VmState::observed);
-    EXPECT_THAT(vm.summary().last_reason, HasSubstr("foreign-balloon"));
+    EXPECT_THAT(vm.summary().last_reason, HasSubstr("only observed until its policy is set anew"));
     EXPECT_THAT(only<WriteBalloon>(foreign(vm, 4_GiB)), IsEmpty())
         << "in observe nothing is written";
 

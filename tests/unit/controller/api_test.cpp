@@ -1,0 +1,366 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <thread>
+
+#include <fcntl.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "host-controller/acmactl/client_asio.h"
+#include "host-controller/api_asio/http_server_asio.h"
+#include "host-controller/api_asio/percent.h"
+#include "host-controller/api_asio/routes.h"
+#include "tests/fakes/fake_ports.h"
+
+namespace acma::host {
+namespace {
+
+using testing::HasSubstr;
+
+DomainFacts domain(const std::string& name) {
+    DomainFacts facts;
+    facts.vm.uuid = "uuid-" + name;
+    facts.name = name;
+    facts.id = 1;
+    facts.ram = 4_GiB;
+    facts.current = 4_GiB;
+    facts.has_balloon = true;
+    facts.policy = std::optional(Policy{512_MiB, 8_GiB});
+    return facts;
+}
+
+// --- percent --------------------------------------------------------------------------------
+
+TEST(Percent, DecodesWhatItEncodes) {
+    for (const std::string text : {"web", "a b", "a/b", "100%", "\xc3\xa4", "..", "a?b#c"}) {
+        EXPECT_EQ(percent_decode(percent_encode(text)).value_or("error"), text);
+        EXPECT_EQ(percent_encode(text).find_first_of("/?# "), std::string::npos);
+    }
+}
+
+TEST(Percent, RefusesBrokenEscapesAndControlCharacters) {
+    for (const char* text : {"%", "%4", "%zz", "%-1", "a%0ab", "a\nb", "%7f", "%00"}) {
+        EXPECT_FALSE(percent_decode(text)) << text;
+    }
+}
+
+// --- routes ---------------------------------------------------------------------------------
+
+class RoutesTest : public testing::Test {
+  protected:
+    ApiResponse ask(const std::string& method, const std::string& target,
+                    const std::string& body = "", Entrance entrance = Entrance::unix_socket) {
+        std::optional<ApiResponse> answer;
+        handle_request(fleet, {method, target, body, entrance}, [&answer](ApiResponse response) {
+            EXPECT_FALSE(answer) << "answered twice";
+            answer = std::move(response);
+        });
+        if (!answer && !hypervisor.calls.empty()) {
+            hypervisor.finish();
+        }
+        return answer.value_or(ApiResponse{0, "", "no answer"});
+    }
+    void SetUp() override {
+        fleet.on_hypervisor(HypervisorUp{{domain("web"), domain("a b")}});
+        hypervisor.calls.clear();
+    }
+
+    fakes::FakeHypervisor hypervisor;
+    fakes::FakeAgentLinks agents;
+    fakes::FakeHostMemory host_memory;
+    Fleet fleet{{},
+                false,
+                Fleet::Outside{hypervisor, agents, host_memory, [] { return Now{}; },
+                               [](bool, const std::string&) {}}};
+};
+
+TEST_F(RoutesTest, ListsVms) {
+    const ApiResponse response = ask("GET", "/v1/vms");
+    EXPECT_EQ(response.status, 200U);
+    const auto list = proto::from_json<proto::VmList>(response.body);
+    ASSERT_TRUE(list) << list.error().message;
+    EXPECT_EQ(list->vms.size(), 2U);
+    EXPECT_EQ(ask("GET", "/v1/vms?watch=1").status, 200U);
+}
+
+TEST_F(RoutesTest, ShowsAndExplainsAVmByItsEncodedName) {
+    const auto detail = proto::from_json<proto::VmDetail>(ask("GET", "/v1/vms/a%20b").body);
+    ASSERT_TRUE(detail);
+    EXPECT_EQ(detail->vm.name, "a b");
+    const auto why = proto::from_json<proto::Explanation>(ask("GET", "/v1/vms/web/explain").body);
+    ASSERT_TRUE(why);
+    EXPECT_FALSE(why->entries.empty());
+}
+
+TEST_F(RoutesTest, SetsAPolicyAndAnswersWithIt) {
+    const ApiResponse response = ask("POST", "/v1/vms/web/policy", R"({"psi_bp": 42})");
+    EXPECT_EQ(response.status, 200U) << response.body;
+    const auto detail = proto::from_json<proto::VmDetail>(response.body);
+    ASSERT_TRUE(detail);
+    EXPECT_EQ(detail->vm.policy->psi, 42_bp);
+}
+
+TEST_F(RoutesTest, RefusesBadChangesWithTheReason) {
+    for (const auto& [body, reason] : std::map<std::string, std::string>{
+             {"", ""},
+             {"{", ""},
+             {R"({"psi": 1})", "psi"},
+             {R"({"psi_bp": -1})", "psi_bp"},
+             {R"({"psi_bp": 0})", "psi"},
+             {R"({"psi_bp": 10001})", "psi"},
+             {R"({"min_mem_bytes": 9663676416})", "above max-mem"},
+             {std::string(1000, '['), ""},
+         }) {
+        const ApiResponse response = ask("POST", "/v1/vms/web/policy", body);
+        EXPECT_EQ(response.status, 400U) << body;
+        const auto error = proto::from_json<proto::ApiError>(response.body);
+        ASSERT_TRUE(error) << response.body;
+        EXPECT_THAT(error->message, HasSubstr(reason));
+    }
+    EXPECT_TRUE(hypervisor.calls.empty());
+}
+
+TEST_F(RoutesTest, TakesChangesOverTheUnixSocketOnly) {
+    EXPECT_EQ(ask("POST", "/v1/vms/web/policy", R"({"psi_bp": 42})", Entrance::tcp).status, 403U);
+    EXPECT_EQ(ask("GET", "/v1/vms/web", "", Entrance::tcp).status, 200U);
+    EXPECT_TRUE(hypervisor.calls.empty());
+}
+
+TEST_F(RoutesTest, SaysWhatThereIsNot) {
+    for (const char* target : {"/", "/v1", "/v2/vms", "/v1/vms/", "/v1/vms/nope", "/v1/vms/web/x",
+                               "/v1/vms/web/explain/x", "/favicon.ico"}) {
+        EXPECT_EQ(ask("GET", target).status, 404U) << target;
+    }
+    EXPECT_EQ(ask("POST", "/v1/vms/nope/policy", R"({"psi_bp": 42})").status, 404U);
+    EXPECT_EQ(ask("GET", "/v1/vms/%zz").status, 400U);
+    EXPECT_EQ(ask("GET", "v1").status, 400U);
+    EXPECT_EQ(ask("POST", "/v1/vms").status, 405U);
+    EXPECT_EQ(ask("GET", "/v1/vms/web/policy").status, 405U);
+    EXPECT_EQ(ask("DELETE", "/metrics").status, 405U);
+}
+
+TEST_F(RoutesTest, IsHealthyWhileLibvirtIsConnected) {
+    EXPECT_EQ(ask("GET", "/healthz").status, 200U);
+    fleet.on_hypervisor(HypervisorDown{"gone"});
+    EXPECT_EQ(ask("GET", "/healthz").status, 503U);
+}
+
+TEST_F(RoutesTest, ServesMetrics) {
+    const ApiResponse response = ask("GET", "/metrics");
+    EXPECT_THAT(response.content_type, HasSubstr("text/plain; version=0.0.4"));
+    EXPECT_THAT(response.body,
+                HasSubstr("acma_domain_decisions_total{domain=\"web\",uuid=\"uuid-web\"} 1"));
+}
+
+// --- over sockets ---------------------------------------------------------------------------
+
+class ServerTest : public testing::Test {
+  protected:
+    void SetUp() override {
+        std::string pattern = testing::TempDir() + "acma-api-XXXXXX";
+        dir = ::mkdtemp(pattern.data());
+        path = dir / "api.sock";
+    }
+    void TearDown() override {
+        context.stop();
+        if (thread.joinable()) {
+            thread.join();
+        }
+        server.reset();
+        std::filesystem::remove_all(dir);
+    }
+    void serve() {
+        socket.emplace(*ExclusiveSocket::open(path, ""));
+        server->serve_unix(socket->release_listener());
+        thread = std::thread([this] { context.run(); });
+    }
+    // Sends bytes as they are and returns all that comes back until the peer closes.
+    [[nodiscard]] std::string raw(const std::string& bytes) const {
+        const int fd = connect();
+        EXPECT_EQ(::send(fd, bytes.data(), bytes.size(), MSG_NOSIGNAL),
+                  static_cast<ssize_t>(bytes.size()));
+        std::string answer;
+        std::array<char, 4096> buffer{};
+        ssize_t got = 0;
+        while ((got = ::recv(fd, buffer.data(), buffer.size(), 0)) > 0) {
+            answer.append(buffer.data(), static_cast<size_t>(got));
+        }
+        ::close(fd);
+        return answer;
+    }
+    [[nodiscard]] int connect() const {
+        sockaddr_un address{};
+        address.sun_family = AF_UNIX;
+        std::strncpy(address.sun_path, path.c_str(), sizeof address.sun_path - 1);
+        const int fd = ::socket(AF_UNIX, SOCK_STREAM, 0);
+        EXPECT_EQ(::connect(fd, reinterpret_cast<sockaddr*>(&address), sizeof address), 0);
+        return fd;
+    }
+
+    std::filesystem::path dir;
+    std::string path;
+    asio::io_context context;
+    std::string log;
+    std::optional<ExclusiveSocket> socket;
+    std::optional<HttpServer> server{
+        std::in_place, context,
+        [](const ApiRequest& request, const Respond& respond) {
+            respond(
+                {200, "text/plain", request.method + " " + request.target + " " + request.body});
+        },
+        [this](const std::string& text) { log += text + "\n"; }};
+    std::thread thread;
+};
+
+TEST_F(ServerTest, AnswersAcmactl) {
+    serve();
+    const auto answer = ctl::ask(path, {"POST", "/x", "{}"});
+    ASSERT_TRUE(answer) << answer.error().message;
+    EXPECT_EQ(answer->status, 200U);
+    EXPECT_EQ(answer->body, "POST /x {}");
+}
+
+TEST_F(ServerTest, LogsWhoChangesSomething) {
+    serve();
+    (void)ctl::ask(path, {"POST", "/x", "{}"});
+    (void)ctl::ask(path, {"GET", "/x", ""});
+    context.stop();
+    thread.join();
+    EXPECT_THAT(log, HasSubstr("POST /x from uid " + std::to_string(::getuid())));
+    EXPECT_EQ(log.find("GET"), std::string::npos);
+}
+
+TEST_F(ServerTest, RefusesWhatIsNotHttp) {
+    serve();
+    EXPECT_THAT(raw("hello\r\n\r\n"), HasSubstr("400"));
+    EXPECT_THAT(raw(std::string(100, '\xff') + "\r\n\r\n"), HasSubstr("400"));
+}
+
+TEST_F(ServerTest, RefusesHugeHeadersAndBodies) {
+    serve();
+    EXPECT_THAT(raw("GET /" + std::string(20'000, 'a') + " HTTP/1.1\r\n\r\n"),
+                testing::AnyOf(HasSubstr("431"), HasSubstr("400")));
+    EXPECT_THAT(raw("POST / HTTP/1.1\r\nContent-Length: 99999999999\r\n\r\n"), HasSubstr("413"));
+    const auto answer = ctl::ask(path, {"POST", "/x", std::string(100'000, 'a')});
+    EXPECT_TRUE(!answer || answer->status == 413U);
+}
+
+TEST_F(ServerTest, AnswersOthersWhileClientsDawdle) {
+    serve();
+    std::vector<int> slow;
+    for (int i = 0; i < 20; ++i) {
+        slow.push_back(connect());
+        EXPECT_EQ(::send(slow.back(), "GET /", 5, MSG_NOSIGNAL), 5);
+    }
+    EXPECT_TRUE(ctl::ask(path, {"GET", "/x", ""}));
+    for (const int fd : slow) {
+        ::close(fd);
+    }
+}
+
+TEST_F(ServerTest, TurnsClientsAwayWhenThereAreTooMany) {
+    serve();
+    std::vector<int> many;
+    for (int i = 0; i < 64; ++i) {
+        many.push_back(connect());
+    }
+    // Held connections are accepted in order; the next one is closed.
+    char byte = 0;
+    const int extra = connect();
+    EXPECT_EQ(::recv(extra, &byte, 1, 0), 0);
+    ::close(extra);
+    for (const int fd : many) {
+        ::close(fd);
+    }
+    for (int i = 0; i < 100; ++i) {
+        if (ctl::ask(path, {"GET", "/x", ""})) {
+            return;
+        }
+    }
+    FAIL() << "does not recover";
+}
+
+TEST_F(ServerTest, ServesReadsOverTcpWhenAskedTo) {
+    EXPECT_FALSE(server->serve_tcp({"localhost", 1}));
+    const Status served = server->serve_tcp({"127.0.0.1", 39'178});
+    EXPECT_TRUE(served) << served.error().message;
+    HttpServer second(context, [](const ApiRequest&, const Respond&) {}, [](const std::string&) {});
+    EXPECT_FALSE(second.serve_tcp({"127.0.0.1", 39'178})) << "in use";
+}
+
+// --- the socket's file ----------------------------------------------------------------------
+
+TEST_F(ServerTest, HasASocketForOwnerAndGroupOnly) {
+    const auto open = ExclusiveSocket::open(path, "");
+    ASSERT_TRUE(open) << open.error().message;
+    struct stat found {};
+    ASSERT_EQ(::stat(path.c_str(), &found), 0);
+    EXPECT_EQ(found.st_mode & 0777U, 0660U);
+}
+
+TEST_F(ServerTest, RefusesASecondController) {
+    const auto first = ExclusiveSocket::open(path, "");
+    ASSERT_TRUE(first);
+    const auto second = ExclusiveSocket::open(path, "");
+    ASSERT_FALSE(second);
+    EXPECT_EQ(second.error().code, ErrorCode::busy);
+    EXPECT_THAT(second.error().message, HasSubstr("another acma-controller"));
+    EXPECT_TRUE(std::filesystem::exists(path)) << "the first one's socket is left alone";
+}
+
+TEST_F(ServerTest, ReplacesTheSocketOfAControllerThatCrashed) {
+    {
+        const int fd = ::socket(AF_UNIX, SOCK_STREAM, 0);
+        sockaddr_un address{};
+        address.sun_family = AF_UNIX;
+        std::strncpy(address.sun_path, path.c_str(), sizeof address.sun_path - 1);
+        ASSERT_EQ(::bind(fd, reinterpret_cast<sockaddr*>(&address), sizeof address), 0);
+        ::close(fd);
+    }
+    EXPECT_TRUE(ExclusiveSocket::open(path, ""));
+}
+
+TEST_F(ServerTest, RefusesAPathThatIsNotASocket) {
+    std::ofstream(dir / "file") << "precious";
+    std::filesystem::create_symlink(dir / "file", path);
+    const auto link = ExclusiveSocket::open(path, "");
+    ASSERT_FALSE(link);
+    EXPECT_THAT(link.error().message, HasSubstr("is not a socket"));
+    EXPECT_TRUE(std::filesystem::exists(dir / "file"));
+    EXPECT_FALSE(ExclusiveSocket::open(dir / "file", ""));
+}
+
+TEST_F(ServerTest, RefusesASymlinkAsItsLock) {
+    std::ofstream(dir / "file") << "precious";
+    std::filesystem::create_symlink(dir / "file", path + ".lock");
+    EXPECT_FALSE(ExclusiveSocket::open(path, ""));
+}
+
+TEST_F(ServerTest, SaysWhichGroupThereIsNot) {
+    const auto open = ExclusiveSocket::open(path, "no-such-group");
+    ASSERT_FALSE(open);
+    EXPECT_THAT(open.error().message, HasSubstr("no group 'no-such-group'"));
+    EXPECT_FALSE(std::filesystem::exists(path)) << "nothing is left behind";
+}
+
+TEST_F(ServerTest, RefusesAPathThatIsTooLongOrNotThere) {
+    EXPECT_FALSE(ExclusiveSocket::open(dir / std::string(120, 'x'), ""));
+    EXPECT_FALSE(ExclusiveSocket::open("/nonexistent/x.sock", ""));
+}
+
+TEST(Client, SaysWhyThereIsNoAnswer) {
+    const auto absent = ctl::ask("/nonexistent.sock", {"GET", "/", ""});
+    ASSERT_FALSE(absent);
+    EXPECT_THAT(absent.error().message, HasSubstr("is acma-controller running?"));
+    EXPECT_FALSE(ctl::ask("/" + std::string(200, 'x'), {"GET", "/", ""}));
+    EXPECT_FALSE(ctl::ask("", {"GET", "/", ""}));
+}
+
+}  // namespace
+}  // namespace acma::host

@@ -1,0 +1,221 @@
+// SPDX-License-Identifier: Apache-2.0
+// The libvirt folder against libvirt's own test driver, which needs no daemon and no VM. It keeps
+// its state in the process for each connection, so "virsh" here is a second handle on it.
+#include <condition_variable>
+#include <deque>
+#include <filesystem>
+#include <fstream>
+#include <future>
+#include <mutex>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "host-controller/libvirt/command_pool.h"
+#include "host-controller/libvirt/libvirt_hypervisor.h"
+
+namespace acma::host {
+namespace {
+
+using testing::HasSubstr;
+
+constexpr std::chrono::seconds k_deadline{20};
+const VmId k_vm{"6695eb01-f6a4-8304-79aa-97f2502e193f"};  // "test" of test:///default
+
+// What the hypervisor posts, for a test to wait for.
+class Inbox {
+  public:
+    void put(HypervisorEvent event) {
+        const std::lock_guard lock(mutex_);
+        events_.push_back(std::move(event));
+        came_.notify_all();
+    }
+    // The first event of this kind that fits; earlier ones are dropped.
+    template <typename Kind>
+    std::optional<Kind> wait_for(const std::function<bool(const Kind&)>& fits) {
+        std::unique_lock lock(mutex_);
+        const auto end = std::chrono::steady_clock::now() + k_deadline;
+        while (true) {
+            while (!events_.empty()) {
+                const HypervisorEvent event = std::move(events_.front());
+                events_.pop_front();
+                if (const auto* kind = std::get_if<Kind>(&event); kind != nullptr && fits(*kind)) {
+                    return *kind;
+                }
+            }
+            if (came_.wait_until(lock, end) == std::cv_status::timeout) {
+                return std::nullopt;
+            }
+        }
+    }
+    template <typename Kind>
+    std::optional<Kind> wait_for() {
+        return wait_for<Kind>([](const Kind&) { return true; });
+    }
+
+  private:
+    std::mutex mutex_;  // protects events_
+    std::condition_variable came_;
+    std::deque<HypervisorEvent> events_;
+};
+
+class LibvirtTest : public testing::Test {
+  protected:
+    LibvirtHypervisor& open(const std::string& uri = "test:///default") {
+        return hypervisor.emplace(
+            LibvirtHypervisor::Options{uri, {"org.acma.agent.0"}},
+            [this](HypervisorEvent event) { inbox.put(std::move(event)); },
+            [](const std::function<void()>& work) { work(); });
+    }
+    // Runs a command and waits for its outcome.
+    template <typename Command>
+    Status outcome_of(Command command) {
+        std::promise<Status> promise;
+        command([&promise](const Status& status) { promise.set_value(status); });
+        auto future = promise.get_future();
+        EXPECT_EQ(future.wait_for(k_deadline), std::future_status::ready);
+        return future.get();
+    }
+    Inbox inbox;
+    std::optional<LibvirtHypervisor> hypervisor;
+};
+
+TEST_F(LibvirtTest, ListsRunningDomainsWhenItConnects) {
+    open();
+    const auto up = inbox.wait_for<HypervisorUp>();
+    ASSERT_TRUE(up);
+    ASSERT_EQ(up->running.size(), 1U);
+    EXPECT_EQ(up->running[0].name, "test");
+    EXPECT_EQ(up->running[0].vm, k_vm);
+    EXPECT_EQ(up->running[0].ram, 8_GiB);
+    EXPECT_EQ(up->running[0].current, 2_GiB);
+    EXPECT_TRUE(up->running[0].persistent);
+    ASSERT_TRUE(up->running[0].policy);
+    EXPECT_FALSE(*up->running[0].policy);
+}
+
+TEST_F(LibvirtTest, WritesAPolicyAndHearsThatItWasWritten) {
+    LibvirtHypervisor& libvirt = open();
+    ASSERT_TRUE(inbox.wait_for<HypervisorUp>());
+    const Policy policy{512_MiB, 3_GiB, 20_bp, 77, Mode::observe};
+    const Status written = outcome_of([&](Done done) { libvirt.set_policy(k_vm, policy, done); });
+    ASSERT_TRUE(written) << written.error().message;
+    const auto seen = inbox.wait_for<DomainSeen>();
+    ASSERT_TRUE(seen);
+    EXPECT_TRUE(seen->policy_written);
+    ASSERT_TRUE(seen->facts.policy && *seen->facts.policy);
+    EXPECT_EQ(**seen->facts.policy, policy);
+}
+
+TEST_F(LibvirtTest, NotesItsTargetWithoutTakingThatForAPolicy) {
+    LibvirtHypervisor& libvirt = open();
+    ASSERT_TRUE(inbox.wait_for<HypervisorUp>());
+    ASSERT_TRUE(outcome_of([&](Done done) { libvirt.note_target(k_vm, 1_GiB, done); }));
+    ASSERT_TRUE(outcome_of([&](Done done) { libvirt.set_policy(k_vm, {512_MiB, 3_GiB}, done); }));
+    const auto seen = inbox.wait_for<DomainSeen>();
+    ASSERT_TRUE(seen);
+    EXPECT_EQ(seen->facts.noted_target, 1_GiB);
+    EXPECT_TRUE(seen->policy_written) << "the note itself made no event";
+}
+
+TEST_F(LibvirtTest, SetsTheBalloonAndSeesIt) {
+    LibvirtHypervisor& libvirt = open();
+    ASSERT_TRUE(inbox.wait_for<HypervisorUp>());
+    const Status set = outcome_of([&](Done done) { libvirt.set_balloon(k_vm, 1_GiB, done); });
+    ASSERT_TRUE(set) << set.error().message;
+    EXPECT_TRUE(inbox.wait_for<BalloonSeen>(
+        [](const BalloonSeen& seen) { return seen.vm == k_vm && seen.actual == 1_GiB; }));
+}
+
+TEST_F(LibvirtTest, SaysWhyACommandFailed) {
+    LibvirtHypervisor& libvirt = open();
+    ASSERT_TRUE(inbox.wait_for<HypervisorUp>());
+    const Status too_much = outcome_of([&](Done done) { libvirt.set_balloon(k_vm, 99_GiB, done); });
+    ASSERT_FALSE(too_much);
+    EXPECT_THAT(too_much.error().message, HasSubstr("setting the balloon: "));
+    const Status nobody = outcome_of([&](Done done) {
+        libvirt.set_balloon(VmId{"00000000-0000-0000-0000-000000000001"}, 1_GiB, done);
+    });
+    ASSERT_FALSE(nobody);
+    EXPECT_EQ(nobody.error().code, ErrorCode::not_found);
+}
+
+TEST_F(LibvirtTest, KeepsTryingWhenThereIsNoLibvirt) {
+    LibvirtHypervisor& libvirt = open("qemu+unix:///system?socket=/nonexistent/libvirt-sock");
+    const auto down = inbox.wait_for<HypervisorDown>();
+    ASSERT_TRUE(down);
+    EXPECT_THAT(down->why, HasSubstr("connecting to qemu+unix"));
+    EXPECT_TRUE(inbox.wait_for<HypervisorDown>()) << "again";
+    const Status refused = outcome_of([&](Done done) { libvirt.set_balloon(k_vm, 1_GiB, done); });
+    ASSERT_FALSE(refused);
+    EXPECT_THAT(refused.error().message, HasSubstr("not connected"));
+}
+
+// A host of its own, with a domain as it may be found: policy and note in its metadata.
+TEST_F(LibvirtTest, ReadsPolicyAndNoteOfADomainThatItFinds) {
+    std::string pattern = testing::TempDir() + "acma-libvirt-XXXXXX";
+    const std::filesystem::path dir = ::mkdtemp(pattern.data());
+    std::ofstream(dir / "host.xml") << R"(<node><domain type='test'><name>web</name>
+        <uuid>11111111-2222-3333-4444-555555555555</uuid>
+        <metadata><p:policy xmlns:p="urn:acma:policy:1" min-mem="1GiB" max-mem="2GiB"/>
+        <s:state xmlns:s="urn:acma:state:1" target="2GiB"/></metadata>
+        <memory unit='GiB'>4</memory><currentMemory unit='GiB'>3</currentMemory>
+        <os><type>hvm</type></os></domain></node>)";
+    open("test://" + (dir / "host.xml").string());
+    const auto up = inbox.wait_for<HypervisorUp>();
+    ASSERT_TRUE(up);
+    ASSERT_EQ(up->running.size(), 1U);
+    const DomainFacts& facts = up->running[0];
+    ASSERT_TRUE(facts.policy && *facts.policy);
+    EXPECT_EQ((**facts.policy).max_mem, 2_GiB);
+    EXPECT_EQ(facts.noted_target, 2_GiB);
+    EXPECT_EQ(facts.start_target, 3_GiB);
+    std::filesystem::remove_all(dir);
+}
+
+// --- the pool -------------------------------------------------------------------------------
+
+TEST(CommandPool, KeepsTheOrderOfOneDomain) {
+    std::vector<int> order;
+    std::promise<void> last;
+    CommandPool pool;
+    for (int i = 0; i < 100; ++i) {
+        ASSERT_TRUE(pool.post(VmId{"a"}, [&order, &last, i] {
+            order.push_back(i);
+            if (i == 99) {
+                last.set_value();
+            }
+        }));
+    }
+    last.get_future().wait();
+    EXPECT_TRUE(std::is_sorted(order.begin(), order.end()));
+}
+
+TEST(CommandPool, RunsTheOthersWhileOneDomainHangs) {
+    std::promise<void> release;
+    std::promise<void> other_done;
+    auto held = release.get_future().share();
+    CommandPool pool;
+    for (int i = 0; i < 10; ++i) {
+        ASSERT_TRUE(pool.post(VmId{"hangs"}, [held] { held.wait(); }));
+    }
+    ASSERT_TRUE(pool.post(VmId{"fine"}, [&other_done] { other_done.set_value(); }));
+    EXPECT_EQ(other_done.get_future().wait_for(k_deadline), std::future_status::ready);
+    release.set_value();
+}
+
+TEST(CommandPool, RefusesWorkWithoutEnd) {
+    std::promise<void> release;
+    auto held = release.get_future().share();
+    CommandPool pool;
+    size_t taken = 0;
+    while (taken < 2 * CommandPool::k_max_waiting &&
+           pool.post(VmId{"hangs"}, [held] { held.wait(); })) {
+        ++taken;
+    }
+    EXPECT_LE(taken, CommandPool::k_max_waiting + 1);
+    release.set_value();
+}
+
+}  // namespace
+}  // namespace acma::host

@@ -1,0 +1,133 @@
+// SPDX-License-Identifier: Apache-2.0
+// What operators and Prometheus get to see.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "host-controller/acmactl/render.h"
+#include "host-controller/metrics/metrics.h"
+
+namespace acma {
+namespace {
+
+using testing::HasSubstr;
+using testing::Not;
+
+proto::VmList sample() {
+    proto::VmSummary vm;
+    vm.name = "web";
+    vm.uuid = "u1";
+    vm.id = 3;
+    vm.state = proto::VmState::managed;
+    vm.policy = Policy{512_MiB, 2_GiB, 10_bp, 1000, Mode::automatic};
+    vm.policy_source = "metadata";
+    vm.ram = 4_GiB;
+    vm.balloon_target = 2_GiB;
+    vm.balloon_actual = 2_GiB + 512_MiB;
+    vm.host = 1_GiB;
+    vm.host_swap = 10_MiB;
+    vm.qemu_own = 100_MiB;
+    vm.agent_connected = true;
+    vm.agent_state = AgentState::settled;
+    vm.psi = 5_bp;
+    vm.last_reason = "max-mem is 2 GiB";
+    proto::VmSummary small;
+    small.name = "idle";
+    small.uuid = "u2";
+    small.marks = {{"silent", "no agent"}, {"stale", "old"}};
+    proto::VmList list;
+    list.controller_version = "1.2";
+    list.host.mem_total = 16_GiB;
+    list.host.libvirt_connected = true;
+    list.vms = {small, vm};
+    return list;
+}
+
+TEST(Render, ListsInColumns) {
+    const std::string text = ctl::render_list(sample());
+    EXPECT_THAT(text, HasSubstr("NAME"));
+    EXPECT_THAT(text, HasSubstr("web   512 MiB  2 GiB"));
+    EXPECT_THAT(text, HasSubstr("silent,stale"));
+    EXPECT_THAT(text, HasSubstr("settled"));
+    EXPECT_THAT(text, Not(HasSubstr(" \n"))) << "no blanks at line ends";
+}
+
+TEST(Render, ListsNothingWithAHeaderOnly) {
+    const std::string text = ctl::render_list({.host = {.libvirt_connected = true}});
+    EXPECT_EQ(std::count(text.begin(), text.end(), '\n'), 1);
+    EXPECT_THAT(ctl::render_list({}), HasSubstr("libvirt is not connected"));
+}
+
+TEST(Render, PutsTheLargestVmOnTop) {
+    const std::string text = ctl::render_top(sample(), Micros(0));
+    EXPECT_LT(text.find("web"), text.find("idle"));
+    EXPECT_THAT(text, HasSubstr("web: max-mem is 2 GiB"));
+}
+
+TEST(Render, WritesPlainLinesForLogs) {
+    EXPECT_THAT(ctl::render_plain(sample(), Seconds(1'795'000'000)),
+                HasSubstr("2026-11-18T11:06:40Z web host_bytes=1073741824 target_bytes=2147483648 "
+                          "actual_bytes=2684354560 psi_bp=5 state=managed marks=-\n"));
+}
+
+TEST(Render, ShowsEverythingAboutOneVm) {
+    proto::VmDetail detail{sample().vms[1], {}};
+    detail.agent.connected = true;
+    detail.agent.version = "0.1.0";
+    detail.agent.age = Millis(300);
+    detail.agent.status = AgentStatus{};
+    detail.agent.status->problems = {{"no-swap", "there is no swap"}};
+    const std::string text = ctl::render_detail(detail);
+    for (const char* part :
+         {"policy source     metadata", "host bytes        1 GiB, of it swapped 10 MiB",
+          "300 ms ago", "there is no swap", "last reason       max-mem is 2 GiB"}) {
+        EXPECT_THAT(text, HasSubstr(part));
+    }
+}
+
+TEST(Render, ExplainsInSentencesWithTimes) {
+    const proto::Explanation why{"web", "u1", {{Seconds(0), "shrink", "because", {}}}};
+    EXPECT_EQ(ctl::render_explanation(why), "1970-01-01T00:00:00Z  shrink: because\n");
+    EXPECT_EQ(ctl::render_explanation({}), "nothing was decided yet\n");
+}
+
+TEST(Render, LetsNoGuestPlayTricksOnTheTerminal) {
+    proto::VmDetail detail;
+    detail.vm.name = "a\x1b[2J";
+    detail.agent.connected = true;
+    detail.agent.version = "\x1b]0;owned\x07";
+    EXPECT_THAT(ctl::render_detail(detail), Not(HasSubstr("\x1b")));
+    EXPECT_EQ(ctl::printable("a\tb\x7f"), "a?b?");
+}
+
+TEST(Metrics, HaveLibvirtExportersLabelsAndBaseUnits) {
+    const std::string text = host::metrics_text({sample(), {{"u1", 7}}});
+    for (const char* line : {
+             "acma_build_info{version=\"1.2\"} 1",
+             "acma_domain_memory_min_bytes{domain=\"web\",uuid=\"u1\"} 536870912",
+             "acma_domain_memory_max_bytes{domain=\"web\",uuid=\"u1\"} 2147483648",
+             "acma_domain_memory_target_bytes{domain=\"web\",uuid=\"u1\"} 2147483648",
+             "acma_domain_memory_actual_bytes{domain=\"web\",uuid=\"u1\"} 2684354560",
+             "acma_domain_memory_host_bytes{domain=\"web\",uuid=\"u1\"} 1073741824",
+             "acma_domain_host_swap_bytes{domain=\"web\",uuid=\"u1\"} 10485760",
+             "acma_domain_psi_ratio{domain=\"web\",uuid=\"u1\"} 0.0005",
+             "acma_domain_psi_target_ratio{domain=\"web\",uuid=\"u1\"} 0.001",
+             "acma_domain_agent_up{domain=\"web\",uuid=\"u1\"} 1",
+             "acma_domain_agent_up{domain=\"idle\",uuid=\"u2\"} 0",
+             "acma_domain_marked{domain=\"idle\",uuid=\"u2\",mark=\"silent\"} 1",
+             "acma_domain_decisions_total{domain=\"web\",uuid=\"u1\"} 7",
+             "acma_libvirt_up 1",
+         }) {
+        EXPECT_THAT(text, HasSubstr(std::string(line) + "\n"));
+    }
+    EXPECT_THAT(text, Not(HasSubstr("acma_domain_psi_ratio{domain=\"idle\"")));
+    EXPECT_THAT(text, Not(HasSubstr("acma_domain_memory_min_bytes{domain=\"idle\"")));
+}
+
+TEST(Metrics, EscapeWhateverAnOperatorCallsADomain) {
+    proto::VmList list = sample();
+    list.vms[1].name = "a\"b\\c\nd";
+    EXPECT_THAT(host::metrics_text({list, {}}), HasSubstr(R"(domain="a\"b\\c\nd")"));
+}
+
+}  // namespace
+}  // namespace acma
