@@ -57,7 +57,9 @@ std::optional<VmState> parse_vm_state(std::string_view text) {
 
 template <typename Document>
 std::string to_json(const Document& document, Layout layout) {
-    return write_json(encode_fields(document), layout);
+    JsonWriter writer(layout);
+    encode_fields(document, writer);
+    return writer.take();
 }
 
 template <typename Document>

@@ -101,15 +101,21 @@ Check Codec<bool>::decode(const Json::Value& value, const Bounds&, Reading, bool
     return std::nullopt;
 }
 
-Json::Value Codec<std::map<std::string, uint64_t>>::encode(const Map& from, const Bounds& bounds) {
-    Json::Value object(Json::objectValue);
+void Codec<std::map<std::string, uint64_t>>::encode(const Map& from, const Bounds& bounds,
+                                                    JsonWriter& to) {
+    // Cleaned and cut names may become the same; the first of them stays.
+    Map clean;
     for (const auto& [name, number] : from) {
-        if (object.size() == bounds.most) {
-            break;
+        if (clean.size() < bounds.most) {
+            clean.emplace(clean_text(name, bounds.element_most), number);
         }
-        object[clean_text(name, bounds.element_most)] = Json::Value::UInt64{number};
     }
-    return object;
+    to.begin_object();
+    for (const auto& [name, number] : clean) {
+        to.name(name);
+        to.number(number);
+    }
+    to.end_object();
 }
 
 Check Codec<std::map<std::string, uint64_t>>::decode(const Json::Value& value, const Bounds& bounds,

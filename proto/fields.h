@@ -22,6 +22,7 @@
 
 #include "engine/base/result.h"
 #include "engine/base/units.h"
+#include "proto/json.h"
 #include "proto/text.h"
 
 namespace acma::proto {
@@ -70,7 +71,7 @@ struct Words;
 
 // Codec<T>: JSON <-> T.
 //   static std::string type();                                   for the documentation
-//   static Json::Value encode(const T&, const Bounds&);
+//   static void encode(const T&, const Bounds&, JsonWriter&);
 //   static Check decode(const Json::Value&, const Bounds&, Reading, T&);
 template <typename T>
 struct Codec;
@@ -81,7 +82,7 @@ struct Field {
     bool required;
     Bounds bounds;
     std::string (*type)();
-    void (*encode)(const S&, const Field&, Json::Value& object);
+    void (*encode)(const S&, const Field&, JsonWriter&);  // its name too
     Check (*decode)(const Json::Value&, const Field&, Reading, S&);
 };
 
@@ -127,13 +128,14 @@ constexpr auto field(std::string_view name, Bounds bounds = {}) {
                     .bounds = bounds,
                     .type = &Codec<T>::type,
                     .encode =
-                        [](const S& from, const Field<S>& self, Json::Value& object) {
+                        [](const S& from, const Field<S>& self, JsonWriter& to) {
                             const auto& member = detail::reach<First, Rest...>(from);
-                            const std::string key(self.name);
                             if constexpr (!k_optional) {
-                                object[key] = Codec<T>::encode(member, self.bounds);
+                                to.name(self.name);
+                                Codec<T>::encode(member, self.bounds, to);
                             } else if (member) {
-                                object[key] = Codec<T>::encode(*member, self.bounds);
+                                to.name(self.name);
+                                Codec<T>::encode(*member, self.bounds, to);
                             }
                         },
                     .decode = [](const Json::Value& value, const Field<S>& self, Reading reading,
@@ -165,7 +167,7 @@ constexpr auto optional_field(std::string_view name, Bounds bounds = {}) {
 template <std::unsigned_integral T>
 requires(!std::same_as<T, bool>) struct Codec<T> {
     static std::string type() { return "integer"; }
-    static Json::Value encode(const T& from, const Bounds&) { return Json::Value::UInt64{from}; }
+    static void encode(const T& from, const Bounds&, JsonWriter& to) { to.number(uint64_t{from}); }
     static Check decode(const Json::Value& value, Bounds bounds, Reading, T& to) {
         bounds.most = std::min<uint64_t>(bounds.most, std::numeric_limits<T>::max());
         uint64_t wide = 0;
@@ -179,9 +181,7 @@ requires(!std::same_as<T, bool>) struct Codec<T> {
 template <>
 struct Codec<int64_t> {
     static std::string type() { return "signed integer"; }
-    static Json::Value encode(const int64_t& from, const Bounds&) {
-        return Json::Value::Int64{from};
-    }
+    static void encode(const int64_t& from, const Bounds&, JsonWriter& to) { to.number(from); }
     static Check decode(const Json::Value& value, const Bounds&, Reading, int64_t& to) {
         return decode_i64(value, to);
     }
@@ -190,8 +190,8 @@ struct Codec<int64_t> {
 template <typename Tag>
 struct Codec<Quantity<Tag>> {
     static std::string type() { return "integer"; }
-    static Json::Value encode(const Quantity<Tag>& from, const Bounds&) {
-        return Json::Value::UInt64{from.count()};
+    static void encode(const Quantity<Tag>& from, const Bounds&, JsonWriter& to) {
+        to.number(from.count());
     }
     static Check decode(const Json::Value& value, const Bounds& bounds, Reading,
                         Quantity<Tag>& to) {
@@ -206,8 +206,8 @@ template <>
 struct Codec<Micros> {
     static std::string type() { return "integer"; }
     // A time before its origin cannot happen; 0 rather than 584,000 years.
-    static Json::Value encode(const Micros& from, const Bounds&) {
-        return Json::Value::UInt64(std::max<int64_t>(from.count(), 0));
+    static void encode(const Micros& from, const Bounds&, JsonWriter& to) {
+        to.number(std::max<int64_t>(from.count(), 0));
     }
     static Check decode(const Json::Value& value, Bounds bounds, Reading, Micros& to) {
         bounds.most = std::min<uint64_t>(bounds.most, std::numeric_limits<int64_t>::max());
@@ -221,15 +221,15 @@ struct Codec<Micros> {
 template <>
 struct Codec<bool> {
     static std::string type() { return "boolean"; }
-    static Json::Value encode(const bool& from, const Bounds&) { return from; }
+    static void encode(const bool& from, const Bounds&, JsonWriter& to) { to.boolean(from); }
     static Check decode(const Json::Value& value, const Bounds&, Reading, bool& to);
 };
 
 template <>
 struct Codec<std::string> {
     static std::string type() { return "string"; }
-    static Json::Value encode(const std::string& from, const Bounds& bounds) {
-        return clean_text(from, bounds.most);
+    static void encode(const std::string& from, const Bounds& bounds, JsonWriter& to) {
+        to.text(clean_text(from, bounds.most));
     }
     static Check decode(const Json::Value& value, const Bounds& bounds, Reading, std::string& to) {
         return decode_text(value, bounds.most, to);
@@ -246,7 +246,7 @@ struct Codec<E> {
         }
         return "one of " + names;
     }
-    static Json::Value encode(const E& from, const Bounds&) { return std::string(to_string(from)); }
+    static void encode(const E& from, const Bounds&, JsonWriter& to) { to.text(to_string(from)); }
     static Check decode(const Json::Value& value, const Bounds&, Reading reading, E& to) {
         constexpr size_t k_longest_word = 64;
         std::string text;
@@ -271,12 +271,12 @@ template <typename T>
 struct Codec<std::vector<T>> {
     static std::string type() { return "array of " + Codec<T>::type(); }
     static Bounds of_element(const Bounds& bounds) { return {.most = bounds.element_most}; }
-    static Json::Value encode(const std::vector<T>& from, const Bounds& bounds) {
-        Json::Value array(Json::arrayValue);
+    static void encode(const std::vector<T>& from, const Bounds& bounds, JsonWriter& to) {
+        to.begin_array();
         for (const T& element : std::span(from).first(std::min<size_t>(from.size(), bounds.most))) {
-            array.append(Codec<T>::encode(element, of_element(bounds)));
+            Codec<T>::encode(element, of_element(bounds), to);
         }
-        return array;
+        to.end_array();
     }
     static Check decode(const Json::Value& value, const Bounds& bounds, Reading reading,
                         std::vector<T>& to) {
@@ -303,19 +303,19 @@ template <>
 struct Codec<std::map<std::string, uint64_t>> {
     using Map = std::map<std::string, uint64_t>;
     static std::string type() { return "object of integers"; }
-    static Json::Value encode(const Map& from, const Bounds& bounds);
+    static void encode(const Map& from, const Bounds& bounds, JsonWriter& to);
     static Check decode(const Json::Value& value, const Bounds& bounds, Reading, Map& to);
 };
 
 // --- structs --------------------------------------------------------------------------------
 
 template <HasFieldList T>
-[[nodiscard]] Json::Value encode_fields(const T& from) {
-    Json::Value object(Json::objectValue);
+void encode_fields(const T& from, JsonWriter& to) {
+    to.begin_object();
     for (const auto& each : FieldList<T>::k_fields) {
-        each.encode(from, each, object);
+        each.encode(from, each, to);
     }
-    return object;
+    to.end_object();
 }
 
 // Refuses a member of the object that is not known.
@@ -346,7 +346,7 @@ template <HasFieldList T>
 template <HasFieldList T>
 struct Codec<T> {
     static std::string type() { return "object: " + std::string(FieldList<T>::k_title); }
-    static Json::Value encode(const T& from, const Bounds&) { return encode_fields(from); }
+    static void encode(const T& from, const Bounds&, JsonWriter& to) { encode_fields(from, to); }
     static Check decode(const Json::Value& value, const Bounds&, Reading reading, T& to) {
         return decode_fields(value, reading, to);
     }

@@ -4,9 +4,9 @@
 #include <algorithm>
 #include <exception>
 #include <memory>
+#include <utility>
 
 #include <json/reader.h>
-#include <json/writer.h>
 
 #include "proto/text.h"
 
@@ -142,13 +142,17 @@ class Scanner {
     size_t values_ = 0;
 };
 
-Json::CharReaderBuilder strict_reader(const JsonLimits& limits) {
-    Json::CharReaderBuilder builder;
-    Json::CharReaderBuilder::strictMode(&builder.settings_);
-    // the scanner comes first; this only guards against a mistake in it. One more, since jsoncpp
-    // counts the scalar inside the innermost object too. NB: jsoncpp 1.9.5 throws when it is hit.
-    builder["stackLimit"] = static_cast<Json::UInt>(limits.depth + 1);
-    return builder;
+// Filled once: that costs half as much as parsing a status.
+const Json::CharReaderBuilder& strict_reader() {
+    static const Json::CharReaderBuilder k_builder = [] {
+        Json::CharReaderBuilder builder;
+        Json::CharReaderBuilder::strictMode(&builder.settings_);
+        // The scanner comes first; this only guards against a mistake in it. NB: jsoncpp 1.9.5
+        // throws when it is hit.
+        builder["stackLimit"] = 64;
+        return builder;
+    }();
+    return k_builder;
 }
 }  // namespace
 
@@ -163,7 +167,7 @@ Result<Json::Value> parse_json(std::string_view text, const JsonLimits& limits) 
         return scanned.error();
     }
     try {
-        const std::unique_ptr<Json::CharReader> reader(strict_reader(limits).newCharReader());
+        const std::unique_ptr<Json::CharReader> reader(strict_reader().newCharReader());
         Json::Value root;
         std::string errors;
         if (!reader->parse(text.data(), text.data() + text.size(), &root, &errors)) {
@@ -178,16 +182,98 @@ Result<Json::Value> parse_json(std::string_view text, const JsonLimits& limits) 
     }
 }
 
-std::string write_json(const Json::Value& value, Layout layout) {
-    Json::StreamWriterBuilder builder;
-    builder["commentStyle"] = "None";
-    builder["indentation"] = layout == Layout::line ? "" : "  ";
-    builder["enableYAMLCompatibility"] = layout == Layout::indented;  // "a": 1, not "a" : 1
-    std::string text = Json::writeString(builder, value);
-    if (layout == Layout::indented) {
-        text += '\n';
+// --- writing --------------------------------------------------------------------------------
+
+void JsonWriter::name(std::string_view name) {
+    separate();
+    quote(name);
+    text_ += layout_ == Layout::line ? ":" : ": ";
+    follows_name_ = true;
+}
+
+void JsonWriter::text(std::string_view valid_utf8) {
+    separate();
+    quote(valid_utf8);
+    follows_value_ = true;
+}
+
+void JsonWriter::number(uint64_t number) {
+    separate();
+    text_ += std::to_string(number);
+    follows_value_ = true;
+}
+
+void JsonWriter::number(int64_t number) {
+    separate();
+    text_ += std::to_string(number);
+    follows_value_ = true;
+}
+
+void JsonWriter::boolean(bool value) {
+    separate();
+    text_ += value ? "true" : "false";
+    follows_value_ = true;
+}
+
+std::string JsonWriter::take() {
+    if (layout_ == Layout::indented) {
+        text_ += '\n';
     }
-    return text;
+    return std::move(text_);
+}
+
+void JsonWriter::begin(char bracket) {
+    separate();
+    text_ += bracket;
+    ++depth_;
+    follows_value_ = false;
+}
+
+void JsonWriter::end(char bracket) {
+    --depth_;
+    if (follows_value_) {  // else it is empty
+        new_line();
+    }
+    text_ += bracket;
+    follows_value_ = true;
+}
+
+void JsonWriter::separate() {
+    if (std::exchange(follows_name_, false)) {
+        return;
+    }
+    if (follows_value_) {
+        text_ += ',';
+    }
+    if (depth_ > 0) {
+        new_line();
+    }
+}
+
+void JsonWriter::new_line() {
+    if (layout_ == Layout::indented) {
+        text_ += '\n';
+        text_.append(2 * depth_, ' ');
+    }
+}
+
+void JsonWriter::quote(std::string_view valid_utf8) {
+    constexpr std::string_view k_hex = "0123456789abcdef";
+    text_ += '"';
+    for (const char c : valid_utf8) {
+        const auto byte = static_cast<unsigned char>(c);
+        if (byte < 0x20) {
+            text_ += "\\u00";
+            text_ += k_hex[byte >> 4U];
+            text_ += k_hex[byte & 0xFU];
+            continue;
+        }
+        if (c == '"' || c == '\\') {
+            text_ += '\\';
+        }
+        text_ += c;
+    }
+    text_ += '"';
 }
 
 }  // namespace acma::proto

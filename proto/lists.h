@@ -106,9 +106,7 @@ struct FieldList<PolicyInForce> {
 template <>
 struct Codec<Synced> {
     static std::string type() { return Codec<int64_t>::type(); }
-    static Json::Value encode(const Synced& from, const Bounds&) {
-        return Json::Value::Int64{from.id};
-    }
+    static void encode(const Synced& from, const Bounds&, JsonWriter& to) { to.number(from.id); }
     static Check decode(const Json::Value& value, const Bounds&, Reading, Synced& to) {
         return decode_i64(value, to.id);
     }

@@ -16,16 +16,15 @@ constexpr JsonLimits k_reply_limits{k_max_reply_bytes, k_max_depth, k_max_reply_
 
 // --- id -------------------------------------------------------------------------------------
 
-Json::Value encode_id(const Id& id) {
-    if (const auto* number = std::get_if<int64_t>(&id)) {
-        return Json::Value::Int64{*number};
+void put_id(const Id& id, JsonWriter& to) {
+    if (std::holds_alternative<std::monostate>(id)) {
+        return;
     }
-    return std::get<std::string>(id);
-}
-
-void put_id(const Id& id, Json::Value& envelope) {
-    if (!std::holds_alternative<std::monostate>(id)) {
-        envelope["id"] = encode_id(id);
+    to.name("id");
+    if (const auto* number = std::get_if<int64_t>(&id)) {
+        to.number(*number);
+    } else {
+        to.text(std::get<std::string>(id));
     }
 }
 
@@ -132,11 +131,6 @@ std::string envelope_fault(const Json::Value& envelope) {
 
 // --- replies --------------------------------------------------------------------------------
 
-Json::Value encode_return(const Return& value) {
-    return std::visit([]<typename T>(const T& typed) { return Codec<T>::encode(typed, Bounds{}); },
-                      value);
-}
-
 template <typename T>
 Result<Outcome> decode_return(const Json::Value& value, std::string_view inside) {
     T decoded;
@@ -187,26 +181,38 @@ std::string_view name_of(const Command& command) {
 }
 
 std::string encode(const Request& request) {
-    Json::Value envelope(Json::objectValue);
-    envelope["execute"] = std::string(name_of(request.command));
-    Json::Value arguments = std::visit(
-        []<typename C>(const C& command) { return encode_fields(command); }, request.command);
-    if (!arguments.empty()) {
-        envelope["arguments"] = std::move(arguments);
-    }
-    put_id(request.id, envelope);
-    return write_json(envelope, Layout::line);
+    JsonWriter writer(Layout::line);
+    writer.begin_object();
+    writer.name("execute");
+    writer.text(name_of(request.command));
+    std::visit(
+        [&writer]<typename C>(const C& command) {
+            if constexpr (!FieldList<C>::k_fields.empty()) {
+                writer.name("arguments");
+                encode_fields(command, writer);
+            }
+        },
+        request.command);
+    put_id(request.id, writer);
+    writer.end_object();
+    return writer.take();
 }
 
 std::string encode(const Reply& reply) {
-    Json::Value envelope(Json::objectValue);
+    JsonWriter writer(Layout::line);
+    writer.begin_object();
     if (const auto* failure = std::get_if<Failure>(&reply.outcome)) {
-        envelope["error"] = encode_fields(*failure);
+        writer.name("error");
+        encode_fields(*failure, writer);
     } else {
-        envelope["return"] = encode_return(std::get<Return>(reply.outcome));
+        writer.name("return");
+        std::visit(
+            [&writer]<typename T>(const T& value) { Codec<T>::encode(value, Bounds{}, writer); },
+            std::get<Return>(reply.outcome));
     }
-    put_id(reply.id, envelope);
-    return write_json(envelope, Layout::line);
+    put_id(reply.id, writer);
+    writer.end_object();
+    return writer.take();
 }
 
 std::variant<Request, Reply> decode_request(std::string_view line) {

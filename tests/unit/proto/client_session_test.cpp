@@ -69,7 +69,7 @@ TEST_F(ClientSessionTest, SyncsGreetsAndIsReady) {
 
 TEST_F(ClientSessionTest, SendsASentinelAndADelimitedSyncFirst) {
     EXPECT_EQ(client_.take_output(),
-              "\xFF{\"arguments\":{\"id\":41},\"execute\":\"guest-sync-delimited\"}\n");
+              "\xFF{\"execute\":\"guest-sync-delimited\",\"arguments\":{\"id\":41}}\n");
     EXPECT_EQ(client_.take_output(), "");
     EXPECT_EQ(client_.next_deadline(), k_start + k_first_sync_timeout);
 }

@@ -5,9 +5,17 @@
 #include "proto/json.h"
 #include "proto/lists.h"
 #include "tests/unit/proto/samples.h"
+#include "tests/unit/proto/transcript.h"
 
 namespace acma::proto {
 namespace {
+
+template <typename T>
+Json::Value json_of(const T& value) {
+    JsonWriter writer(Layout::line);
+    encode_fields(value, writer);
+    return parsed(writer.take());
+}
 
 template <typename T>
 std::string fault_of(const Json::Value& object, Reading reading) {
@@ -78,7 +86,7 @@ void check_field(const Field<T>& field, const Json::Value& good) {
             changed[name] = wrong;
             EXPECT_NE(fault_of<T>(changed, reading).find(quoted + ", expected: "),
                       std::string::npos)
-                << name << " = " << write_json(wrong, Layout::line);
+                << name << " = " << sorted(wrong);
         }
         if (field.type() == "integer") {
             Json::Value negative = good;
@@ -102,14 +110,14 @@ void check_field(const Field<T>& field, const Json::Value& good) {
 template <typename T>
 void check_struct(const T& sample) {
     SCOPED_TRACE(FieldList<T>::k_title);
-    const Json::Value good = encode_fields(sample);
+    const Json::Value good = json_of(sample);
     EXPECT_EQ(good.size(), FieldList<T>::k_fields.size()) << "the sample leaves fields out";
 
     T decoded;
     ASSERT_EQ(decode_fields(good, Reading::request, decoded).has_value(), false)
         << fault_of<T>(good, Reading::request);
     EXPECT_EQ(decoded, sample);
-    EXPECT_EQ(encode_fields(decoded), good);
+    EXPECT_EQ(json_of(decoded), good);
 
     for (const auto& field : FieldList<T>::k_fields) {
         check_field(field, good);
@@ -155,22 +163,22 @@ TEST(FieldLists, RefuseEachBadFieldOfTheApiByName) {
 }
 
 TEST(FieldLists, NamePathsIntoListsAndObjects) {
-    Json::Value status = encode_fields(samples::status());
+    Json::Value status = json_of(samples::status());
     status["policy"]["psi_bp"] = 10'001;
     EXPECT_EQ(fault_of<AgentStatus>(status, Reading::reply),
               "Parameter 'policy.psi_bp' expects a value from 1 to 10000");
-    status = encode_fields(samples::status());
+    status = json_of(samples::status());
     status["problems"][0]["what"] = 1;
     EXPECT_EQ(fault_of<AgentStatus>(status, Reading::reply),
               "Invalid parameter type for 'problems[0].what', expected: string");
-    Json::Value entry = encode_fields(samples::explain_entry());
+    Json::Value entry = json_of(samples::explain_entry());
     entry["numbers"]["psi_bp"] = -1;
     EXPECT_NE(fault_of<ExplainEntry>(entry, Reading::reply).find("'numbers.psi_bp'"),
               std::string::npos);
 }
 
 TEST(FieldLists, TakeTheWholeRangeOfU64AndNothingBeyond) {
-    Json::Value status = encode_fields(samples::status());
+    Json::Value status = json_of(samples::status());
     status["mem_total_bytes"] = Json::Value::UInt64{18446744073709551615U};
     EXPECT_EQ(fault_of<AgentStatus>(status, Reading::reply), "");
     for (const auto* text : {"18446744073709551616", "1e3", "1.0", "-0.0"}) {
@@ -185,7 +193,7 @@ TEST(FieldLists, TakeTheWholeRangeOfU64AndNothingBeyond) {
 }
 
 TEST(FieldLists, BoundTimesBySignedMicroseconds) {
-    Json::Value status = encode_fields(samples::status());
+    Json::Value status = json_of(samples::status());
     status["uptime_us"] = Json::Value::Int64{std::numeric_limits<int64_t>::max()};
     EXPECT_EQ(fault_of<AgentStatus>(status, Reading::reply), "");
     status["uptime_us"] = Json::Value::UInt64{uint64_t{1} << 63U};
@@ -194,7 +202,7 @@ TEST(FieldLists, BoundTimesBySignedMicroseconds) {
 }
 
 TEST(FieldLists, ReadAnUnknownWordOfANewerPeerAsTheCautiousOne) {
-    Json::Value status = encode_fields(samples::status());
+    Json::Value status = json_of(samples::status());
     status["state"] = "compacting";
     status["policy"]["mode"] = "turbo";
     status["policy_source"] = "cloud";
@@ -225,8 +233,8 @@ TEST(FieldLists, CutWhatTheyWriteSoThatThePeerTakesIt) {
     status.problems.assign(40, Problem{std::string(500, 'w'), "m"});
     status.uptime = Micros(-5);
     AgentStatus decoded;
-    ASSERT_EQ(fault_of<AgentStatus>(encode_fields(status), Reading::reply), "");
-    ASSERT_FALSE(decode_fields(encode_fields(status), Reading::reply, decoded).has_value());
+    ASSERT_EQ(fault_of<AgentStatus>(json_of(status), Reading::reply), "");
+    ASSERT_FALSE(decode_fields(json_of(status), Reading::reply, decoded).has_value());
     EXPECT_EQ(decoded.reason.size(), k_max_sentence);
     EXPECT_EQ(decoded.problems.size(), k_max_problems);
     EXPECT_EQ(decoded.problems[0].what.size(), k_max_word);

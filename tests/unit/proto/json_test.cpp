@@ -100,18 +100,61 @@ TEST(ParseJson, SurvivesEveryTruncation) {
     }
 }
 
-TEST(WriteJson, IsOneLineOfAscii) {
-    Json::Value value;
-    value["b"] = "a\nb\xC3\xA9\xF0\x9F\x90\xA7";
-    value["a"] = Json::Value::UInt64{18446744073709551615U};
-    EXPECT_EQ(write_json(value, Layout::line),
-              R"({"a":18446744073709551615,"b":"a\nb\u00e9\ud83d\udc27"})");
+std::string written(Layout layout) {
+    JsonWriter writer(layout);
+    writer.begin_object();
+    writer.name("b");
+    writer.number(uint64_t{18446744073709551615U});
+    writer.name("a");
+    writer.begin_array();
+    writer.number(int64_t{-1});
+    writer.begin_object();
+    writer.end_object();
+    writer.begin_array();
+    writer.end_array();
+    writer.boolean(true);
+    writer.end_array();
+    writer.name("t");
+    writer.text("x");
+    writer.end_object();
+    return writer.take();
 }
 
-TEST(WriteJson, IndentsForPeople) {
-    Json::Value value;
-    value["a"] = 1;
-    EXPECT_EQ(write_json(value, Layout::indented), "{\n  \"a\": 1\n}\n");
+TEST(JsonWriter, KeepsTheOrderAndWritesOneLine) {
+    EXPECT_EQ(written(Layout::line), R"({"b":18446744073709551615,"a":[-1,{},[],true],"t":"x"})");
+}
+
+TEST(JsonWriter, IndentsForPeople) {
+    EXPECT_EQ(written(Layout::indented), R"({
+  "b": 18446744073709551615,
+  "a": [
+    -1,
+    {},
+    [],
+    true
+  ],
+  "t": "x"
+}
+)");
+}
+
+TEST(JsonWriter, EscapesWhatJsonDemands) {
+    JsonWriter writer(Layout::line);
+    std::string text;
+    for (char c = 0; c < 0x20; ++c) {
+        text += c;
+    }
+    text += "\"\\/\x7F\xC3\xA9\xF0\x9F\x90\xA7";
+    writer.begin_object();
+    writer.name(text);
+    writer.text(text);
+    writer.end_object();
+    const std::string line = writer.take();
+    EXPECT_EQ(line.find('\n'), std::string::npos);
+    const auto back = parse_json(line, k_limits);
+    ASSERT_TRUE(back.ok()) << back.error().message;
+    EXPECT_EQ(back->getMemberNames(), std::vector{text});
+    EXPECT_EQ((*back)[text].asString(), text);
 }
 
 }  // namespace

@@ -36,7 +36,7 @@ TEST_F(ServerSessionTest, AnswersSyncPingAndInfoItself) {
               "\xFF{\"return\":7}\n");
     EXPECT_EQ(exchange("{\"execute\":\"guest-sync\",\"arguments\":{\"id\":8}}\n"),
               "{\"return\":8}\n");
-    EXPECT_EQ(exchange("{\"execute\":\"guest-ping\",\"id\":9}\n"), "{\"id\":9,\"return\":{}}\n");
+    EXPECT_EQ(exchange("{\"execute\":\"guest-ping\",\"id\":9}\n"), "{\"return\":{},\"id\":9}\n");
     EXPECT_NE(exchange("{\"execute\":\"guest-info\"}\n").find("\"policy-1\""), std::string::npos);
     EXPECT_TRUE(handed_over_.empty());
     EXPECT_EQ(session_.counters().requests, 4U);

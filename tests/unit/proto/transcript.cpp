@@ -4,6 +4,7 @@
 #include <fstream>
 
 #include <gtest/gtest.h>
+#include <json/writer.h>
 
 #include "proto/framing.h"
 #include "proto/json.h"
@@ -16,18 +17,27 @@ std::string path_of(const std::string& name) {
 }
 }  // namespace
 
+Json::Value parsed(const std::string& text) {
+    auto json = parse_json(text, {.bytes = 1'000'000, .depth = 16, .values = 10'000});
+    EXPECT_TRUE(json.ok()) << text;
+    return json ? *json : Json::Value();
+}
+
+std::string sorted(const Json::Value& value) {
+    Json::StreamWriterBuilder builder;
+    builder["indentation"] = "";
+    return Json::writeString(builder, value);
+}
+
 Transcript load_transcript(const std::string& name) {
     std::ifstream file(path_of(name));
     EXPECT_TRUE(file) << path_of(name);
     Transcript transcript;
     for (std::string line; std::getline(file, line);) {
-        const auto json = parse_json(line, {.bytes = 100'000, .depth = 2, .values = 10});
-        EXPECT_TRUE(json.ok()) << line;
-        if (json) {
-            transcript.push_back({.from = (*json)["from"].asString(),
-                                  .sentinel = json->get("sentinel", false).asBool(),
-                                  .text = (*json)["text"].asString()});
-        }
+        const Json::Value json = parsed(line);
+        transcript.push_back({.from = json["from"].asString(),
+                              .sentinel = json.get("sentinel", false).asBool(),
+                              .text = json["text"].asString()});
     }
     return transcript;
 }
@@ -41,7 +51,7 @@ void save_transcript(const std::string& name, const Transcript& transcript) {
         if (step.sentinel) {
             json["sentinel"] = true;
         }
-        file << write_json(json, Layout::line) << "\n";
+        file << sorted(json) << "\n";
     }
     EXPECT_TRUE(file) << path_of(name);
 }

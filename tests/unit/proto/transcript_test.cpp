@@ -6,7 +6,6 @@
 #include <gtest/gtest.h>
 
 #include "proto/client_session.h"
-#include "proto/json.h"
 #include "proto/server_session.h"
 #include "tests/unit/proto/samples.h"
 
@@ -14,14 +13,6 @@ namespace acma::proto {
 namespace {
 
 constexpr Time k_start{Seconds(1000)};
-constexpr JsonLimits k_any{.bytes = 1'000'000, .depth = 16, .values = 10'000};
-
-Json::Value parsed(const std::string& text) {
-    auto json = parse_json(text, k_any);
-    EXPECT_TRUE(json.ok()) << text;
-    return json ? *json : Json::Value();
-}
-
 // --- a session of this release --------------------------------------------------------------
 
 Outcome act(const Request& request) {
@@ -195,8 +186,7 @@ TEST(Transcripts, OurAgentAnswersInQemuGasWords) {
         const std::string line = step.bytes();
         std::string_view bytes = line;
         ASSERT_EQ(server.next(bytes, k_start), std::nullopt);
-        EXPECT_EQ(write_json(parsed(server.take_output()), Layout::line),
-                  write_json(parsed(transcript[i + 1].text), Layout::line))
+        EXPECT_EQ(sorted(parsed(server.take_output())), sorted(parsed(transcript[i + 1].text)))
             << step.text;
         ++compared;
     }
