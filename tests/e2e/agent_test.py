@@ -1,0 +1,269 @@
+# SPDX-License-Identifier: Apache-2.0
+"""acma-agent in real guests: it shrinks them, stops when it should, and says what it cannot do."""
+
+import json
+import socket
+import time
+
+from tests.rig.guest import Options
+from tests.rig.qemu import Guest
+
+from .harness import AGENT, DEADMAN, KERNELS, MIB, WORKLOAD, case, expect, wait_until
+
+_KDAMONDS = "/sys/kernel/mm/damon/admin/kdamonds"
+_PORT = "org.acma.agent.0"
+_STANDALONE = '[policy]\nstandalone = true\npsi = "0.1%"\n'
+
+
+def _options(kernel="6.12", **changes):
+    settings = {
+        "kernel": kernel,
+        "memory_mib": 1024,
+        "swap": "disk:1024",
+        "add": [AGENT, DEADMAN, WORKLOAD],
+        "files": {"etc/acma/agent.toml": _STANDALONE},
+    }
+    return Options(**{**settings, **changes})
+
+
+def _start_agent(guest):
+    guest.run('acma-agent run --verbose --deadman "$(command -v acma-deadman)" 2>>/tmp/agent.log & echo $! >/tmp/agent.pid')
+    wait_until(lambda: guest.run("acma-agent status", check=False).status == 0, 30, lambda: guest.run("cat /tmp/agent.log"))
+
+
+def _status(guest):
+    return json.loads(guest.run("acma-agent status --json"))
+
+
+def _problems(guest):
+    return {problem["what"]: problem["message"] for problem in _status(guest)["problems"]}
+
+
+def _fill(guest, mib=600, hot=100):
+    guest.run(f"acma-workload touch --mib {mib} --hot-mib {hot} --period-ms 200 >/tmp/workload.log &")
+    wait_until(lambda: "rounds" in guest.run("cat /tmp/workload.log"), 120, "the workload did not fill its memory")
+
+
+def _swapped_out(guest):
+    return int(guest.run("grep '^pswpout ' /proc/vmstat").split()[1]) * 4096
+
+
+def _kdamond_state(guest):
+    return guest.run(f"cat {_KDAMONDS}/0/state 2>/dev/null || echo none").strip()
+
+
+def _wait_for_page_out(guest, mib):
+    before = _swapped_out(guest)
+    wait_until(
+        lambda: _swapped_out(guest) - before > mib * MIB,
+        120,
+        lambda: f"{mib} MiB were not paged out:\n" + guest.run("tail -20 /tmp/agent.log; acma-agent status"),
+        every_s=0.2,
+    )
+
+
+@case(each={"kernel": KERNELS}, timeout_s=400)
+def cold_memory_leaves_the_guest_and_the_host_sees_it(kernel):
+    with Guest(_options(kernel)) as guest:
+        _fill(guest)
+        full = guest.host_bytes()
+        _start_agent(guest)
+        wait_until(
+            lambda: guest.host_bytes() < full - 350 * MIB,
+            200,
+            lambda: f"host bytes {guest.host_bytes() >> 20} of {full >> 20} MiB\n" + guest.run("tail -20 /tmp/agent.log"),
+        )
+        status = _status(guest)
+        expect(status["policy_source"] == "config" and status["policy"]["psi_bp"] == 10, str(status))
+        expect(status["swap_out_total_bytes"] > 300 * MIB, str(status))
+        expect(status["oom_kills_total"] == 0, str(status))
+        lines = guest.run("tail -1 /tmp/workload.log")
+        expect(json.loads(lines)["working_set_bytes"] == 100 * MIB, lines)
+
+
+@case(each={"kernel": KERNELS}, timeout_s=300)
+def page_out_stops_within_two_seconds_of_the_agents_death(kernel):
+    with Guest(_options(kernel)) as guest:
+        _fill(guest)
+        _start_agent(guest)
+        _wait_for_page_out(guest, 20)
+        guest.run("kill -9 $(cat /tmp/agent.pid)")
+        time.sleep(2)
+        expect(_kdamond_state(guest) == "off", "the kdamond is still on")
+        stopped = _swapped_out(guest)
+        time.sleep(3)
+        expect(_swapped_out(guest) == stopped, "page-out goes on")
+        # And the next agent finds its own again.
+        _start_agent(guest)
+        _wait_for_page_out(guest, 20)
+
+
+@case(each={"kernel": KERNELS}, timeout_s=300)
+def page_out_stops_within_two_seconds_of_the_agents_hang_and_goes_on_after_it(kernel):
+    with Guest(_options(kernel)) as guest:
+        _fill(guest)
+        _start_agent(guest)
+        _wait_for_page_out(guest, 20)
+        guest.run("kill -STOP $(cat /tmp/agent.pid)")
+        time.sleep(2)
+        expect(_kdamond_state(guest) == "off", "the kdamond is still on")
+        guest.run("kill -CONT $(cat /tmp/agent.pid)")
+        _wait_for_page_out(guest, 20)
+
+
+@case(each={"kernel": KERNELS}, timeout_s=300)
+def a_kdamond_that_outlived_agent_and_dead_man_is_taken_over(kernel):
+    with Guest(_options(kernel)) as guest:
+        _fill(guest)
+        _start_agent(guest)
+        _wait_for_page_out(guest, 10)
+        guest.run("kill -9 $(pidof acma-deadman) $(cat /tmp/agent.pid)")
+        expect(_kdamond_state(guest) == "on", "the kdamond did not survive: nothing to test")
+        _start_agent(guest)
+        expect("damon-busy" not in _problems(guest), str(_problems(guest)))
+        _wait_for_page_out(guest, 10)
+
+
+@case(each={"kernel": KERNELS}, timeout_s=300)
+def agent_leaves_the_guest_as_it_was(kernel):
+    stat = "cat /sys/module/damon_stat/parameters/enabled 2>/dev/null || echo none"
+    with Guest(_options(kernel)) as guest:
+        damon_stat = guest.run(stat)
+        _fill(guest, 300, 50)
+        _start_agent(guest)
+        _wait_for_page_out(guest, 5)
+        guest.run("kill $(cat /tmp/agent.pid)")
+        wait_until(lambda: guest.run("pidof acma-agent acma-deadman", check=False).output == "", 10, "still there")
+        expect(guest.run(f"cat {_KDAMONDS}/nr_kdamonds").strip() == "0", "its kdamond is still there")
+        expect(guest.run(stat) == damon_stat, "DAMON_STAT is not as it was")
+        expect(guest.run("ls /run/acma").strip() == "", "files are left in /run/acma")
+
+
+@case(timeout_s=300)
+def pressure_stops_page_out_and_memory_comes_back():
+    with Guest(_options()) as guest:
+        _fill(guest, 700, 50)
+        _start_agent(guest)
+        _wait_for_page_out(guest, 200)
+        # More than what is free: the kernel has to reclaim, tasks stall.
+        line = guest.run("acma-workload spike --mib 600 & sleep 1; acma-agent status --json; wait", timeout=120)
+        log = guest.run("cat /tmp/agent.log")
+        expect("the PSI trigger fired" in log, log[-3000:])
+        expect('"spike_us"' in line, line)
+        expect(_status(guest)["oom_kills_total"] == 0, "an OOM kill")
+
+
+@case()
+def agent_without_swap_says_what_still_works():
+    with Guest(_options(swap="")) as guest:
+        _start_agent(guest)
+        expect("clean file pages" in _problems(guest)["no-swap"], str(_problems(guest)))
+        expect("no virtio-serial channel" in _problems(guest)["no-channel"], str(_problems(guest)))
+
+
+@case()
+def agent_without_psi_pages_out_nothing_and_says_so():
+    with Guest(_options(cmdline="psi=0")) as guest:
+        _start_agent(guest)
+        expect("psi=1" in _problems(guest)["no-psi"], str(_problems(guest)))
+        expect(_status(guest)["state"] == "degraded", str(_status(guest)))
+        expect(guest.run(f"cat {_KDAMONDS}/nr_kdamonds").strip() == "0", "it used DAMON")
+
+
+@case()
+def agent_without_permission_says_so():
+    with Guest(_options(files={"etc/acma/agent.toml": _STANDALONE, "etc/passwd": "root:x:0:0::/:/bin/sh\nu:x:1000:1000::/:/bin/sh\n"})) as guest:
+        guest.run("mkdir -p /run/acma && chmod 777 /run/acma; cp /etc/acma/agent.toml /tmp; chmod 644 /tmp/agent.toml")
+        output = guest.run(
+            "su u -c 'timeout 5 acma-agent --config /tmp/agent.toml run --deadman /usr/bin/acma-deadman' 2>&1", check=False
+        ).output
+        expect("no-permission" in output or "Permission denied" in output or "not root" in output, output)
+
+
+@case(each={"kernel": KERNELS})
+def agent_never_touches_somebody_elses_damon(kernel):
+    with Guest(_options(kernel)) as guest:
+        guest.run(
+            f"[ -e /sys/module/damon_stat ] && echo N > /sys/module/damon_stat/parameters/enabled; cd {_KDAMONDS};"
+            "echo 1 > nr_kdamonds; cd 0; echo 1 > contexts/nr_contexts; cd contexts/0\n"
+            "echo paddr > operations; echo 1 > targets/nr_targets; cd targets/0/regions; echo 1 > nr_regions\n"
+            f"echo 1048576 > 0/start; echo 1000000000 > 0/end; echo on > {_KDAMONDS}/0/state"
+        )
+        before = guest.run(f"cd {_KDAMONDS}/0 && cat pid contexts/0/targets/0/regions/0/end")
+        _start_agent(guest)
+        message = _problems(guest)["damon-busy"]
+        expect("kdamond 0" in message and "echo off" in message, message)
+        guest.run("kill $(cat /tmp/agent.pid); sleep 1")
+        expect(guest.run(f"cd {_KDAMONDS}/0 && cat pid contexts/0/targets/0/regions/0/end") == before, "it was changed")
+
+
+class _Host:
+    """The host's end of the agent's channel, byte by byte."""
+
+    def __init__(self, guest):
+        self._socket = socket.socket(socket.AF_UNIX)
+        self._socket.settimeout(20)
+        self._socket.connect(guest.socket(_PORT))
+        self._bytes = b""
+
+    def send(self, data):
+        self._socket.sendall(data)
+
+    def line(self):
+        while b"\n" not in self._bytes:
+            got = self._socket.recv(65536)
+            expect(got, "the channel was closed")
+            self._bytes += got
+        line, _, self._bytes = self._bytes.partition(b"\n")
+        return line
+
+    def sync(self, number):
+        """Discards everything up to the answer of this sync, as a client does after any trouble."""
+        self.send(b'\xff{"execute":"guest-sync-delimited","arguments":{"id":%d}}\n' % number)
+        deadline = time.monotonic() + 20
+        while time.monotonic() < deadline:
+            line = self.line()
+            if line.rpartition(b"\xff")[2] == b'{"return":%d}' % number:
+                return
+        raise AssertionError("no answer to a sync")
+
+    def ask(self, text):
+        self.send(text.encode() + b"\n")
+        return json.loads(self.line())
+
+
+@case()
+def agent_answers_garbage_with_errors_and_goes_on():
+    with Guest(_options(channels=[_PORT])) as guest:
+        _start_agent(guest)
+        expect("no-channel" not in _problems(guest), str(_problems(guest)))
+        host = _Host(guest)
+        host.sync(1)
+        expect("CommandNotFound" in json.dumps(host.ask('{"execute":"guest-shutdown"}')), "an unknown command")
+        expect("error" in host.ask("this is not JSON"), "garbage")
+        expect("error" in host.ask("[" * 200 + "]" * 200), "deep JSON")
+        expect("error" in host.ask('{"execute":"acma-set-policy","arguments":{"min_mem_bytes":-1}}'), "a negative size")
+        expect("error" in host.ask('{"execute":"acma-get-status","arguments":{"z":1}}'), "an unknown argument")
+        host.send(b"x" * 80_000)  # over the limit of a line; more than 128 KiB would be read slowly
+        host.sync(2)
+        host.send(bytes(range(256)) * 40)
+        host.sync(3)
+        expect(host.ask('{"execute":"guest-ping","id":7}') == {"return": {}, "id": 7}, "a ping")
+        expect(guest.run("kill -0 $(cat /tmp/agent.pid); echo alive").strip() == "alive", "the agent died")
+
+
+@case()
+def host_sets_the_policy_and_agent_toml_can_only_make_it_gentler():
+    with Guest(_options(channels=[_PORT], files={"etc/acma/agent.toml": '[policy]\npsi = "0.05%"\n'})) as guest:
+        _start_agent(guest)
+        expect(_status(guest)["policy_source"] == "none", "a policy before the host spoke")
+        expect(guest.run(f"cat {_KDAMONDS}/nr_kdamonds").strip() == "0", "page-out without a policy")
+        host = _Host(guest)
+        host.sync(1)
+        wanted = {"min_mem_bytes": 256 * MIB, "max_mem_bytes": 1024 * MIB, "psi_bp": 10, "mode": "auto"}
+        arguments = json.dumps({**wanted, "grant_bytes": 1024 * MIB, "generation": 5})
+        reply = host.ask('{"execute":"acma-set-policy","arguments":' + arguments + "}")
+        expect(reply["return"]["generation"] == 5, str(reply))
+        status = _status(guest)
+        expect(status["policy_source"] == "host" and status["policy"]["psi_bp"] == 5, str(status))
+        expect(status["policy"]["min_mem_bytes"] == 256 * MIB, str(status))
