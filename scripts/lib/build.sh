@@ -13,10 +13,11 @@ configure_build() {
     fi
 }
 
+# build_all DIRECTORY [TARGETS...]: everything, or only these
 build_all() {
     local directory=$1
     say "building $directory"
-    ninja -C "$directory" >"$acma_cache/log/ninja.log" 2>&1 || {
+    ninja -C "$directory" "${@:2}" >"$acma_cache/log/ninja.log" 2>&1 || {
         grep -E -B 2 -A 12 'FAILED|error:' "$acma_cache/log/ninja.log" | head -n 80 >&2
         return 1
     }

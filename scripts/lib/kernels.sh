@@ -79,14 +79,14 @@ unpack_kernel() {
     printf '%s\n' "$release" >"$work/kernel/release"
 }
 
-# Both series; one run at a time, and what an interrupted one left is removed.
+# fetch_kernels SERIES...: one run at a time, and what an interrupted one left is removed.
 fetch_kernels() {
     local series lock
     mkdir -p "$acma_cache/kernels"
     exec {lock}>"$acma_cache/kernels/.lock"
     flock "$lock"
     rm -rf "$acma_cache"/kernels/.new-*
-    for series in 6.12 7.3; do
+    for series in "$@"; do
         fetch_kernel "$series"
         say "guest kernel $(cat "$acma_cache/kernels/$series/release") ($acma_cache/kernels/$series)"
     done
