@@ -1,0 +1,159 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: Apache-2.0
+"""acma-controller and acmactl as programs, on libvirt's test driver: no root, no VM. Arguments: their paths."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import unittest
+
+CONTROLLER, ACMACTL = sys.argv[1:3]
+DEADLINE_S = 30
+
+
+class Daemon(unittest.TestCase):
+    def setUp(self):
+        self.directory = tempfile.mkdtemp(prefix="acma-daemon-")
+        self.socket = os.path.join(self.directory, "c.sock")
+        self.config = os.path.join(self.directory, "controller.toml")
+        self.daemons = []
+        self.write_config("")
+
+    def tearDown(self):
+        for daemon in self.daemons:
+            if daemon.poll() is None:
+                daemon.kill()
+            daemon.wait()
+            daemon.stderr.close()
+        shutil.rmtree(self.directory)
+
+    def write_config(self, text):
+        with open(self.config, "w", encoding="utf-8") as file:
+            file.write(text)
+
+    def start(self, *options):
+        command = [CONTROLLER, "--config", self.config, "--connect", "test:///default", "--socket", self.socket]
+        daemon = subprocess.Popen([*command, *options], stderr=subprocess.PIPE, text=True)
+        self.daemons.append(daemon)
+        self.until(lambda: self.ctl("show", "test").returncode == 0)
+        return daemon
+
+    def ctl(self, *arguments):
+        command = [ACMACTL, "--socket", self.socket, *arguments]
+        return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+    def show(self):
+        return json.loads(self.ctl("show", "test", "--json").stdout)["vm"]
+
+    def until(self, condition):
+        deadline = time.monotonic() + DEADLINE_S
+        while not condition():
+            self.assertLess(time.monotonic(), deadline, "deadline")
+            time.sleep(0.05)
+
+    def check_config(self, text):
+        self.write_config(text)
+        command = [CONTROLLER, "--check-config", "--config", self.config]
+        return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+    def test_check_config_names_file_line_and_key(self):
+        good = self.check_config('log-level = "debug"\n')
+        self.assertEqual((good.returncode, good.stderr), (0, ""))
+        bad = self.check_config('\nlog-levle = "debug"\n')
+        self.assertEqual(bad.returncode, 1)
+        self.assertIn(f"{self.config}:2: log-levle: unknown key", bad.stderr)
+
+    def test_a_config_that_was_asked_for_must_be_there(self):
+        os.unlink(self.config)
+        command = [CONTROLLER, "--check-config", "--config", self.config]
+        self.assertEqual(subprocess.run(command, capture_output=True, check=False).returncode, 1)
+
+    def test_a_wrong_command_line_is_a_usage_error(self):
+        self.assertEqual(subprocess.run([CONTROLLER, "--nope"], capture_output=True, check=False).returncode, 2)
+        for arguments in ([], ["nope"], ["show"], ["set", "test"], ["set", "test", "--psi", "0%"],
+                          ["set", "test", "--max-mem", "512"]):
+            self.assertEqual(self.ctl(*arguments).returncode, 2, arguments)
+
+    def test_without_a_controller_acmactl_says_so(self):
+        done = self.ctl("list")
+        self.assertEqual(done.returncode, 4)
+        self.assertIn("is acma-controller running?", done.stderr)
+
+    def test_a_second_controller_refuses(self):
+        self.start()
+        command = [CONTROLLER, "--config", self.config, "--connect", "test:///default", "--socket", self.socket]
+        second = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        self.assertEqual(second.returncode, 1)
+        self.assertIn("another acma-controller runs", second.stderr)
+        self.assertEqual(self.ctl("list").returncode, 0, "the first one goes on")
+
+    def test_a_policy_set_by_acmactl_holds_max_mem(self):
+        self.start()
+        self.assertEqual(self.show()["state"], "unmanaged")
+        done = self.ctl("set", "test", "--min-mem", "512MiB", "--max-mem", "1GiB", "--psi", "0.5%")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.until(lambda: self.show()["balloon_actual_bytes"] == 1 << 30)
+        self.assertEqual(self.show()["policy_source"], "metadata")
+        done = self.ctl("set", "test", "--psi", "2%")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        policy = self.show()["policy"]
+        self.assertEqual((policy["psi_bp"], policy["max_mem_bytes"]), (200, 1 << 30), "only psi changes")
+        why = json.loads(self.ctl("explain", "test", "--json").stdout)["entries"]
+        shrink = [entry for entry in why if entry["decision"] == "shrink"]
+        self.assertEqual(len(shrink), 1)
+        self.assertIn("max-mem is 1 GiB", shrink[0]["reason"])
+        self.assertEqual(shrink[0]["numbers"]["to_bytes"], 1 << 30)
+
+    def test_a_bad_change_is_refused_and_the_policy_stays(self):
+        self.start()
+        self.ctl("set", "test", "--min-mem", "512MiB", "--max-mem", "1GiB")
+        before = self.show()["policy"]
+        done = self.ctl("set", "test", "--min-mem", "2GiB")
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("min-mem 2 GiB is above max-mem 1 GiB", done.stderr)
+        self.assertEqual(self.show()["policy"], before)
+        self.assertEqual(self.ctl("set", "nope", "--psi", "1%").returncode, 3)
+
+    def test_a_rule_observes_unless_it_says_otherwise(self):
+        self.write_config('[[rule]]\nname = "te*"\nmin-mem = "512MiB"\nmax-mem = "1GiB"\n')
+        self.start()
+        vm = self.show()
+        self.assertEqual((vm["state"], vm["policy_source"]), ("observed", "rule te*"))
+        self.assertEqual(vm["balloon_actual_bytes"], 2 << 30)
+        self.assertIn("would go from 2 GiB to 1 GiB", self.ctl("explain", "test").stdout)
+
+    def test_a_dry_run_writes_nothing(self):
+        self.write_config('[[rule]]\nname = "*"\nmin-mem = "512MiB"\nmax-mem = "1GiB"\nmode = "auto"\n')
+        self.start("--dry-run")
+        self.assertIn("dry run", self.ctl("explain", "test").stdout)
+        self.assertEqual(self.ctl("set", "test", "--psi", "1%").returncode, 1)
+        self.assertEqual(self.show()["balloon_actual_bytes"], 2 << 30)
+
+    def test_top_prints_plain_lines_into_a_pipe(self):
+        self.start()
+        done = self.ctl("top", "--count", "2", "--interval", "0.1")
+        self.assertEqual(done.returncode, 0)
+        self.assertEqual(done.stdout.count(" test host_bytes="), 2)
+        self.assertNotIn("\x1b", done.stdout)
+
+    def test_a_stop_is_quick_and_removes_the_socket(self):
+        daemon = self.start()
+        daemon.send_signal(signal.SIGTERM)
+        self.assertEqual(daemon.wait(DEADLINE_S), 0)
+        self.assertFalse(os.path.exists(self.socket))
+
+    def test_a_crash_is_no_obstacle_to_the_next_start(self):
+        daemon = self.start()
+        daemon.kill()
+        daemon.wait()
+        self.assertTrue(os.path.exists(self.socket))
+        self.start()
+
+
+if __name__ == "__main__":
+    unittest.main(argv=sys.argv[:1])
