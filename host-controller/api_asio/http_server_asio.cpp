@@ -20,6 +20,8 @@ constexpr size_t k_max_body = 16 * 1024;
 constexpr size_t k_max_header = 8 * 1024;
 // Between the first byte and the last of a request, and of its answer.
 constexpr std::chrono::seconds k_deadline{10};
+// libvirt itself waits 30 s for a busy domain.
+constexpr std::chrono::seconds k_patience{35};
 // Beyond it new connections are closed at once: an operator, a page and a few scrapers need ten.
 constexpr size_t k_max_connections = 64;
 constexpr std::chrono::seconds k_accept_pause{1};
@@ -59,7 +61,7 @@ template <typename Protocol, typename SharedState>
 class HttpConnection : public std::enable_shared_from_this<HttpConnection<Protocol, SharedState>> {
   public:
     HttpConnection(typename Protocol::socket socket, std::shared_ptr<SharedState> shared)
-        : stream_(std::move(socket)), shared_(std::move(shared)) {
+        : stream_(std::move(socket)), shared_(std::move(shared)), patience_(shared_->context) {
         ++shared_->connections;
     }
     ~HttpConnection() { --shared_->connections; }
@@ -96,9 +98,29 @@ class HttpConnection : public std::enable_shared_from_this<HttpConnection<Protoc
         }
         // libvirt may take its time to answer; the peer's own clock is over.
         stream_.expires_never();
-        shared_->handler(request, [self = this->shared_from_this()](ApiResponse response) {
-            self->respond(std::move(response));
+        const uint64_t number = ++request_;
+        patience_.expires_after(k_patience);
+        patience_.async_wait(
+            [self = this->shared_from_this(), number](beast::error_code cancelled) {
+                constexpr unsigned k_unavailable = 503;
+                if (!cancelled) {
+                    self->answer(number, error_response(k_unavailable, {ErrorCode::timeout,
+                                                                        "libvirt does not answer "
+                                                                        "about this domain"}));
+                }
+            });
+        shared_->handler(request, [self = this->shared_from_this(), number](ApiResponse response) {
+            self->answer(number, std::move(response));
         });
+    }
+
+    // The first answer counts: the handler's, or that it took too long.
+    void answer(uint64_t number, ApiResponse response) {
+        if (number == request_) {
+            ++request_;
+            patience_.cancel();
+            respond(std::move(response));
+        }
     }
 
     void refuse(beast::error_code error) {
@@ -141,6 +163,8 @@ class HttpConnection : public std::enable_shared_from_this<HttpConnection<Protoc
     std::optional<http::request_parser<http::string_body>> parser_;
     std::optional<http::response<http::string_body>> message_;
     bool keep_alive_ = false;
+    asio::steady_timer patience_;
+    uint64_t request_ = 0;  // tells late answers to earlier requests
 };
 
 namespace {

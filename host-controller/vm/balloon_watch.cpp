@@ -6,6 +6,8 @@ namespace acma::host {
 namespace {
 // A guest that does not move for this long does not follow (squeezed's rule, in seconds).
 constexpr Micros k_stuck_after{5'000'000};
+// Before it has ever moved it may just be booting.
+constexpr Micros k_stuck_at_first_after{60'000'000};
 // After our own crash: if the guest stands below our noted target this long, somebody set it lower.
 constexpr Micros k_unsettled_after{10'000'000};
 
@@ -46,16 +48,17 @@ void BalloonWatch::rest_at(Bytes size) {
 std::optional<ForeignMove> BalloonWatch::observe(Bytes actual, Time now) {
     const Bytes before = actual_;
     actual_ = actual;
+    const bool moved = actual != before;
+    if (moved) {
+        hold_until_.reset();
+        seen_moving_ = true;
+    }
     if (near(actual, expected_)) {
         arrived_ = true;
         found_unsettled_ = false;
         last_progress_ = now;
         move_.reset();  // it came back by itself, as after a reboot of the guest
         return std::nullopt;
-    }
-    const bool moved = actual != before;
-    if (moved) {
-        hold_until_.reset();
     }
     const bool same_side = (actual > expected_) == (before > expected_);
     const bool closer = same_side && distance(actual, expected_) <= distance(before, expected_);
@@ -112,7 +115,8 @@ bool BalloonWatch::must_wait(Time now) const {
 }
 
 bool BalloonWatch::stuck(Time now) const {
-    return !arrived_ && !move_ && now - last_progress_ >= k_stuck_after;
+    const Micros patience = seen_moving_ ? k_stuck_after : k_stuck_at_first_after;
+    return !arrived_ && !move_ && now - last_progress_ >= patience;
 }
 
 }  // namespace acma::host

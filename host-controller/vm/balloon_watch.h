@@ -75,6 +75,7 @@ class BalloonWatch {
     Bytes actual_;
     Bytes expected_;  // where we believe the balloon to be heading
     bool arrived_ = true;
+    bool seen_moving_ = false;  // so the guest has a driver
     Time last_progress_;
     std::optional<Bytes> written_;
     std::optional<Bytes> written_before_;

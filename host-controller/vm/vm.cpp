@@ -17,6 +17,8 @@ constexpr Micros k_longest_balloon_retry{300'000'000};
 constexpr Micros k_stale_after{3'000'000};
 // Host bytes and claims are of different instants while memory moves; what lasts is no accident.
 constexpr Micros k_contradiction_lasts{10'000'000};
+// libvirt answers in milliseconds, or after 30 s when another job holds the domain.
+constexpr Micros k_hangs_after{10'000'000};
 // A guest that lied is watched this long before its mark goes.
 constexpr Micros k_forgive_after{60'000'000};
 
@@ -103,7 +105,8 @@ Actions Vm::on_balloon(Bytes actual, Now now) {
 
 Actions Vm::on_balloon_written(const Status& outcome, Bytes target, Now now) {
     Actions actions;
-    writing_.reset();
+    writing_since_.reset();
+    unmark("hypervisor-hangs", now, actions);
     if (outcome) {
         retry_balloon_at_.reset();
         retry_balloon_in_ = Micros(0);
@@ -148,6 +151,12 @@ Actions Vm::tick(Now now) {
              now, actions);
     } else {
         unmark("balloon-stuck", now, actions);
+    }
+    if (writing_since_ && now.mono - *writing_since_ >= k_hangs_after) {
+        mark("hypervisor-hangs",
+             "libvirt has not answered about this domain for " + human(Micros(k_hangs_after)) +
+                 " or more; its QEMU may hang",
+             now, actions);
     }
     if (lied_at_ && now.mono - *lied_at_ >= k_forgive_after) {
         lied_at_.reset();
@@ -203,7 +212,7 @@ std::optional<Bytes> Vm::wanted_target() const {
 
 void Vm::decide_balloon(Now now, Actions& actions) {
     const std::optional<Bytes> wanted = wanted_target();
-    const bool waiting = writing_ || balloon_.must_wait(now.mono) ||
+    const bool waiting = writing_since_ || balloon_.must_wait(now.mono) ||
                          (retry_balloon_at_ && now.mono < *retry_balloon_at_);
     if (!wanted || waiting) {
         return;
@@ -239,7 +248,7 @@ void Vm::decide_balloon(Now now, Actions& actions) {
         return;
     }
     actions.emplace_back(WriteBalloon{*wanted});
-    writing_ = wanted;
+    writing_since_ = now.mono;
     balloon_.wrote(*wanted, now.mono);
     order_agent(now, actions);  // the grant has moved with it
 }

@@ -116,7 +116,7 @@ class Vm {
     uint64_t generation_ = 0;
 
     BalloonWatch balloon_;
-    std::optional<Bytes> writing_;  // a write is on its way
+    std::optional<Time> writing_since_;  // a write is on its way
     std::optional<Time> retry_balloon_at_;
     Micros retry_balloon_in_{0};
 

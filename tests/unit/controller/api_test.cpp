@@ -290,7 +290,8 @@ TEST_F(ServerTest, ServesReadsOverTcpWhenAskedTo) {
     EXPECT_FALSE(server->serve_tcp({"localhost", 1}));
     const Status served = server->serve_tcp({"127.0.0.1", 39'178});
     EXPECT_TRUE(served) << served.error().message;
-    HttpServer second(context, [](const ApiRequest&, const Respond&) {}, [](const std::string&) {});
+    HttpServer second(
+        context, [](const ApiRequest&, const Respond&) {}, [](const std::string&) {});
     EXPECT_FALSE(second.serve_tcp({"127.0.0.1", 39'178})) << "in use";
 }
 

@@ -117,12 +117,12 @@ TEST(BalloonWatch, ForgivesForeignMovesThatAreFarApart) {
 TEST(BalloonWatch, IsStuckWhenTheGuestDoesNotFollow) {
     BalloonWatch watch = full();
     watch.wrote(1_GiB, at(0));
-    EXPECT_FALSE(watch.stuck(at(4)));
-    EXPECT_TRUE(watch.stuck(at(5)));
-    EXPECT_FALSE(watch.observe(3_GiB, at(6)));
-    EXPECT_FALSE(watch.stuck(at(7))) << "it moves";
-    EXPECT_FALSE(watch.observe(3_GiB, at(20)));
-    EXPECT_TRUE(watch.stuck(at(20)));
+    EXPECT_FALSE(watch.stuck(at(59))) << "it may be booting";
+    EXPECT_TRUE(watch.stuck(at(60)));
+    EXPECT_FALSE(watch.observe(3_GiB, at(61)));
+    EXPECT_FALSE(watch.stuck(at(62))) << "it moves";
+    EXPECT_FALSE(watch.observe(3_GiB, at(66)));
+    EXPECT_TRUE(watch.stuck(at(66))) << "and has a driver";
     EXPECT_FALSE(watch.ceiling()) << "a guest that is slow is not somebody else";
 }
 

@@ -214,11 +214,22 @@ TEST_F(VmTest, MarksAGuestThatDoesNotFollow) {
     Vm vm = make(domain());
     (void)vm.start(now());
     (void)vm.on_balloon_written({}, 2_GiB, now());
-    EXPECT_THAT(only<WriteBalloon>(run(vm, 10)), IsEmpty()) << "asking again would not help";
+    EXPECT_THAT(only<WriteBalloon>(run(vm, 60)), IsEmpty()) << "asking again would not help";
     EXPECT_TRUE(marked(vm, "balloon-stuck"));
     (void)vm.on_balloon(2_GiB, now());
     (void)run(vm, 1);
     EXPECT_FALSE(marked(vm, "balloon-stuck"));
+}
+
+TEST_F(VmTest, MarksADomainAboutWhichLibvirtDoesNotAnswer) {
+    Vm vm = make(domain());
+    (void)vm.start(now());
+    (void)run(vm, 9);
+    EXPECT_FALSE(marked(vm, "hypervisor-hangs"));
+    EXPECT_THAT(only<WriteBalloon>(run(vm, 100)), IsEmpty());
+    EXPECT_TRUE(marked(vm, "hypervisor-hangs"));
+    (void)vm.on_balloon_written({}, 2_GiB, now());
+    EXPECT_FALSE(marked(vm, "hypervisor-hangs"));
 }
 
 // --- targets of others ----------------------------------------------------------------------
