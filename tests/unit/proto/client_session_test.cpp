@@ -136,6 +136,18 @@ TEST_F(ClientSessionTest, RepeatsItsSyncWithFreshIdsAndBacksOff) {
                                    Seconds(60)}));
 }
 
+TEST_F(ClientSessionTest, ForgetsItsBackOffOnceAnAgentHasAnswered) {
+    for (int i = 0; i < 6; ++i) {
+        now_ = client_.next_deadline().value();
+        EXPECT_EQ(client_.on_time(now_), Events{});
+    }
+    ready_client();
+    ASSERT_TRUE(client_.send(GetStatus{}, now_).ok());
+    now_ += k_reply_timeout;
+    EXPECT_EQ(of<Unanswered>(client_.on_time(now_)).size(), 1U);
+    EXPECT_EQ(client_.next_deadline(), now_ + k_first_sync_timeout);
+}
+
 TEST_F(ClientSessionTest, IsReadyAtOnceWhenALateAgentAnswersAllSyncs) {
     std::string queued = client_.take_output();
     for (int i = 0; i < 5; ++i) {
@@ -252,6 +264,8 @@ TEST_F(ClientSessionTest, BoundsALoopOfMalformedGreetings) {
         }
     }
     EXPECT_EQ(of<Hostile>(events).size(), 1U);
+    EXPECT_EQ(client_.next_deadline(), std::nullopt) << "hostile is the end";
+    EXPECT_EQ(client_.take_output(), "");
 }
 
 TEST_F(ClientSessionTest, WrapsItsIdsAtTheTop) {
