@@ -8,10 +8,8 @@ namespace acma::damon {
 
 namespace {
 
-constexpr std::string_view k_by_rewrite =
-    "the scheme is watched and switched off by the agent's supervisor";
-
-// Releases: kernel changelogs, checked against the trees of 6.12 and 7.3 by tests/fixtures/damon.
+// That 6.12 has none of these and 7.3 all of them is checked by tests/fixtures/damon; the releases
+// in between are from the kernels' changelogs.
 constexpr std::array<FeatureInfo, k_nr_features> k_features{{
     {Feature::refresh_ms, "refresh_ms", "6.17", "update_schemes_stats is written when needed"},
     {Feature::addr_unit, "addr_unit", "6.18", ""},
@@ -31,7 +29,8 @@ constexpr std::array<FeatureInfo, k_nr_features> k_features{{
      "the engine feeds a user_input goal"},
     {Feature::goal_tuner, "goal_tuner", "7.1", "the engine's own loop sets bytes"},
     {Feature::fail_charge, "fail_charge_num and _denom", "7.2", "failed bytes are charged in full"},
-    {Feature::max_nr_snapshots, "max_nr_snapshots", "7.0", k_by_rewrite},
+    {Feature::max_nr_snapshots, "max_nr_snapshots", "7.0",
+     "the agent's supervisor switches the kdamond off"},
     {Feature::sz_ops_filter_passed, "sz_ops_filter_passed", "6.14", ""},
     {Feature::metric_node_mem, "metrics node_mem_used_bp and node_mem_free_bp", "6.16",
      "the engine feeds a user_input goal"},

@@ -12,7 +12,7 @@ namespace acma::damon::test {
 
 class OwnershipOnKernel : public OnKernel {
   protected:
-    Kdamond reclaim() const {
+    [[nodiscard]] Kdamond reclaim() const {
         ReclaimSettings settings;
         settings.bytes = 1_MiB;
         return reclaim_kdamond({{Address(0x100000), Address(0x40000000)}}, Intervals{}, settings,
@@ -26,12 +26,13 @@ class OwnershipOnKernel : public OnKernel {
     void start(size_t index) {
         ASSERT_EQ(sysfs_.write(state_write(index, StateCommand::on)), "ok");
     }
-    Ownership decide(const OwnershipRecord& record = {}, const DamonModules& modules = {}) const {
+    [[nodiscard]] Ownership decide(const OwnershipRecord& record = {},
+                                   const DamonModules& modules = {}) const {
         const Result<Ownership> result = decide_ownership(sysfs_.tree(), record, modules);
         EXPECT_TRUE(result.ok()) << (result.ok() ? "" : result.error().message);
         return result.ok() ? *result : Ownership{};
     }
-    OwnershipRecord record(int pid, size_t index = 0) const {
+    [[nodiscard]] OwnershipRecord record(int pid, size_t index = 0) const {
         return {.kdamonds = {{index, shape(reclaim()), pid}}};
     }
 };

@@ -294,6 +294,37 @@ RC_GTEST_PROP(PlanProperty, HasNoWriteThatCouldBeLeftOut, ()) {
     }
 }
 
+// Hostile or broken trees: files gone, contents torn or replaced, counts that nothing backs.
+RC_GTEST_PROP(ParseProperty, SurvivesAnyTreeAndWhatItReadsNeedsNoWrites, ()) {
+    const Captured& kernel = any_kernel();
+    Tree tree = kernel.tree;
+    for (uint64_t changes = below(6); changes > 0; changes--) {
+        auto file = tree.begin();
+        std::advance(file, static_cast<std::ptrdiff_t>(below(tree.size())));
+        switch (below(4)) {
+            case 0:
+                tree.erase(file);
+                break;
+            case 1:
+                file->second = *rc::gen::arbitrary<std::string>();
+                break;
+            case 2:
+                file->second = std::to_string(number());
+                break;
+            default:
+                file->second = file->second.substr(0, below(file->second.size() + 1));
+        }
+    }
+    const Result<Kdamonds> parsed = parse(tree);
+    RC_CLASSIFY(parsed.ok());
+    if (parsed) {
+        RC_ASSERT(must(plan(*parsed, tree, Features::all())).empty());
+        RC_ASSERT(decide_ownership(tree, {}, {}).ok());
+    } else {
+        RC_ASSERT(!parsed.error().message.empty());
+    }
+}
+
 RC_GTEST_PROP(ValidateProperty, WhatItAcceptsTheKernelStarts, ()) {
     const Captured& kernel = any_kernel();
     const Features& features = features_of_cached(kernel);

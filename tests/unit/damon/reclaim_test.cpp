@@ -11,7 +11,7 @@ namespace acma::damon::test {
 
 class ReclaimOnKernel : public OnKernel {
   protected:
-    Kdamond make(const ReclaimSettings& settings) const {
+    [[nodiscard]] Kdamond make(const ReclaimSettings& settings) const {
         return reclaim_kdamond({{Address(0x100000), Address(0x40000000)}}, Intervals{}, settings,
                                features_);
     }

@@ -96,7 +96,7 @@ TEST(ParseIomem, NoRamIsAnError) {
 }
 
 TEST(ParseIomem, TooMuchIsAnError) {
-    EXPECT_EQ(error_of(std::string(5 * 1024 * 1024, '\n')).code, ErrorCode::too_large);
+    EXPECT_EQ(error_of(std::string(5'000'000, '\n')).code, ErrorCode::too_large);
     std::string many;
     for (int i = 1; i < 17'000; i++) {
         many += std::to_string(i) + "000-" + std::to_string(i) + "0ff : System RAM\n";

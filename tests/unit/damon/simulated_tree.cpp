@@ -182,7 +182,7 @@ void SimulatedTree::create(const std::string& dir) {
         // nr_regions/min and stats/nr_tried are no counts of children, "targets/nr_targets" is one.
         const bool counts = parts.back().starts_with("nr_") && parts.size() > 1 &&
                             parts[parts.size() - 2] != "stats";
-        set(dir + "/" + below, counts ? "0" : content);
+        set(std::string(dir).append("/").append(below), counts ? "0" : content);
     }
 }
 

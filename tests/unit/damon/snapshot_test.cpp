@@ -7,7 +7,7 @@ namespace acma::damon::test {
 
 namespace {
 
-constexpr uint64_t k_mib = 1024 * 1024;
+constexpr uint64_t k_mib = 1'048'576;
 
 TriedRegion tried(uint64_t start_mib, uint64_t end_mib, uint64_t accesses, uint64_t age) {
     return {Address(start_mib * k_mib), Address(end_mib * k_mib), SampleCount(accesses),
@@ -39,6 +39,7 @@ TEST(Snapshot, WorkingSetIsWhatWasAccessedOrNotLeftAloneForTheWindow) {
     EXPECT_EQ(working_set(snapshot), 11_MiB);
     EXPECT_EQ(working_set(snapshot, Seconds(1)), 31_MiB);
     EXPECT_EQ(cold(snapshot, Seconds(1)), 100_MiB);
+    EXPECT_EQ(cold(snapshot, Seconds(60)), 100_MiB);
     EXPECT_EQ(cold(snapshot, Seconds(61)), 0_MiB);
     EXPECT_EQ(working_set(snapshot, Seconds(61)), snapshot.total);
 }
