@@ -1,0 +1,163 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The arithmetic of the benches, on made-up samples whose figures are known."""
+
+import io
+import unittest
+
+from . import agent, needed, series, trace
+from .report import Metric, Report, Value, worst
+from .series import Sample
+from .subject import KERNEL_TUNER, UNLIMITED, system_ram, tuner_script
+
+
+def samples_at(step_us, rows):
+    """Samples with these (stalled, pages written) totals."""
+    return [Sample(index * step_us, stalled, out, 0, 0) for index, (stalled, out) in enumerate(rows)]
+
+
+class Series(unittest.TestCase):
+    def test_a_rate_is_taken_over_a_whole_second_even_where_samples_come_late(self):
+        samples = [Sample(at, 0, out, 0, 0) for at, out in [(0, 0), (400_000, 100), (1_100_000, 200), (3_100_000, 600)]]
+        self.assertEqual(
+            series.page_out_rates(samples), [(1_100_000, 200 / 1.1 * 4096), (3_100_000, 200 * 4096.0)]
+        )
+
+    def test_one_burst_of_a_tenth_of_a_second_is_not_the_rate_of_a_second(self):
+        samples = samples_at(100_000, [(0, 0)] * 10 + [(0, 1000)] * 10)
+        self.assertEqual(max(rate for _, rate in series.page_out_rates(samples)), 1000 * 4096)
+
+    def test_psi_is_the_share_of_the_second_before(self):
+        samples = samples_at(500_000, [(0, 0), (0, 0), (2_500, 0), (5_000, 0)])
+        self.assertEqual(series.psi_shares(samples), [(1_000_000, 0.0025), (1_500_000, 0.005)])
+
+    def test_what_ended_before_the_start_does_not_count(self):
+        points = [(1, 9.0), (2, 5.0), (3, 7.0)]
+        self.assertEqual(series.highest(points, 1), 7.0)
+        self.assertEqual(series.highest(points, 1, 2), 5.0)
+        self.assertEqual(series.first_at_least(points, 6, 1), 3)
+        self.assertIsNone(series.first_at_least(points, 8, 1))
+
+    def test_settled_is_from_when_on_it_stays_below(self):
+        self.assertEqual(series.settled_at([(0, 9), (1, 4), (2, 6), (3, 5), (4, 1)], 5, 0), 3)
+        self.assertIsNone(series.settled_at([(0, 4), (1, 6)], 5, 0))
+        self.assertIsNone(series.settled_at([], 5, 0))
+
+
+_ZONEINFO = """Node 0, zone      DMA
+  per-node stats
+      nr_free_pages 7
+  pages free     3808
+        min      22
+        low      27
+        managed  3840
+Node 0, zone    DMA32
+  pages free     100000
+        min      1000
+        low      1250
+        managed  500000
+Node 0, zone   Normal
+  pages free     0
+        min      0
+        low      0
+        managed  0
+"""
+_MEMINFO = "MemTotal: 1000 kB\nSlab: 10 kB\nPageTables: 20 kB\nKernelStack: 30 kB\nPercpu: 40 kB\nCached: 5 kB\n"
+
+
+class Needed(unittest.TestCase):
+    def test_the_floor_counts_zones_with_pages_and_never_more_than_they_have(self):
+        floor = needed.reporting_floor(needed.parse_zones(_ZONEINFO))
+        self.assertEqual(floor, {"node0/DMA": 3840 * 4096, "node0/DMA32": 1250 * 4096 + (64 << 20)})
+
+    def test_needed_is_the_sum_of_its_parts(self):
+        account = needed.account(1100 * 1024, 7, 8, 9, _MEMINFO, _ZONEINFO)
+        floor = 3840 * 4096 + 1250 * 4096 + (64 << 20)
+        self.assertEqual(account["needed_bytes"], 200 * 1024 + 7 + 8 + 9 + floor)
+        self.assertEqual(account["needed"]["boot_reserved"], 100 * 1024)
+        self.assertEqual(account["apart"], {"Cached": 5 * 1024})
+
+
+class Tracing(unittest.TestCase):
+    def test_only_what_begins_after_a_trigger_in_full_swing_counts(self):
+        events = trace.parse("fired 10.000000\nbegun 9.9\nbegun 10.02\nwritten 9.95\nwritten 10.041\nwritten 13.5\nlost 0\n")
+        self.assertEqual(
+            trace.stops(events),
+            [{"fired_us": 10_000_000, "last_region_begun_us": 20_000, "last_page_begun_us": 41_000, "pages_after": 1}],
+        )
+        self.assertFalse(events.lost)
+
+    def test_a_trigger_while_nothing_is_paged_out_is_no_trial(self):
+        self.assertEqual(trace.stops(trace.parse("fired 10.0\nwritten 9.0\nbegun 9.9\n")), [])
+
+    def test_triggers_of_one_spike_are_one_trial(self):
+        events = trace.parse("fired 10.0\nfired 10.4\nwritten 9.9\nwritten 10.1\n")
+        self.assertEqual(len(trace.stops(events)), 1)
+
+
+class Instructions(unittest.TestCase):
+    def test_a_rate_is_over_all_threads_of_that_name(self):
+        text = "at 10.0\ntask acma-agent 5 1000\ntask acma-agent 6 0\ntask kdamond.0 9 50\nat 20.0\n"
+        text += "task acma-agent 5 3000\ntask acma-agent 6 500\ntask kdamond.0 9 150\n"
+        readings = agent.parse_readings(text)
+        self.assertEqual(agent.rates(readings, "acma-"), [250.0])
+        self.assertEqual(agent.rates(readings, "kdamond"), [10.0])
+
+    def test_a_task_that_came_or_went_leaves_no_rate(self):
+        readings = agent.parse_readings("at 1.0\ntask kdamond.0 9 50\nat 2.0\ntask kdamond.1 10 7\nat 3.0\n")
+        self.assertEqual(agent.rates(readings, "kdamond"), [None, None])
+
+
+_SLOW = Metric("slow_s", "s", "lower", 5)
+
+
+class Rows(unittest.TestCase):
+    def test_the_figure_is_the_worst_case(self):
+        self.assertEqual(worst(_SLOW, {"a": Value(1), "b": Value(3)}).number, 3)
+        self.assertEqual(worst(Metric("share", "%", "higher", 5), {"a": Value(1), "b": Value(3)}).number, 1)
+
+    def test_a_case_without_a_figure_leaves_none_and_says_why(self):
+        value = worst(_SLOW, {"a": Value(1), "b": Value(None, "the guest was gone")})
+        self.assertEqual((value.number, value.why), (None, "b: the guest was gone"))
+
+    def test_a_row_has_ours_peers_goal_and_every_case(self):
+        report = Report("made-up", {}, [_SLOW])
+        report.add(_SLOW, "ours", {"case": "a", "kernel": "6.12"}, Value(1, "", {"samples": [1, 2]}))
+        report.add(_SLOW, "other", {"case": "a", "kernel": "6.12"}, Value(None, "never"))
+        (row,) = report.rows()
+        case = {
+            "case": "a",
+            "kernel": "6.12",
+            "ours": {"value": 1, "samples": [1, 2]},
+            "peers": {"other": {"value": None, "why": "never"}},
+        }
+        self.assertEqual(
+            row,
+            {
+                "metric": "slow_s",
+                "unit": "s",
+                "better": "lower",
+                "ours": 1,
+                "peers": {"other": None},
+                "peers_why": {"other": "a: never"},
+                "goal": 5,
+                "cases": [case],
+            },
+        )
+        text = io.StringIO()
+        report.table(text)
+        self.assertIn("met", text.getvalue())
+        self.assertIn("never", text.getvalue())
+
+
+class Tuners(unittest.TestCase):
+    def test_system_ram_is_every_range_of_it(self):
+        text = "00001000-0009fbff : System RAM\n00100000-7ffdbfff : System RAM\n  01000000-01ffffff : Kernel code\n"
+        self.assertEqual(system_ram(text), [(0x1000, 0x9FC00), (0x100000, 0x7FFDC000)])
+
+    def test_only_a_tuner_with_a_goal_gets_one(self):
+        self.assertIn("some_mem_psi_us", tuner_script(KERNEL_TUNER, [(0, 4096)]))
+        self.assertNotIn("goals", tuner_script(UNLIMITED, [(0, 4096)]))
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,290 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The bench `reclaim`: how fast an idle guest gets small, what that costs it, how fast it gets memory back."""
+
+import json
+import random
+import time
+
+from tests.rig.errors import RigError
+
+from . import series, trace
+from .machine import Noise
+from .report import Metric, Value
+from .subject import KERNEL_TUNER, KERNEL_TUNER_TEMPORAL, PSI_TARGET, TRIGGER, UNLIMITED, Setup, Subject
+
+RAMP = Metric("ramp_s", "s", "lower", 5)
+RAMP_PSI = Metric("ramp_psi_over_target", "x", "lower", 5)
+IDLE_OVER = Metric("idle_over_needed_pct", "%", "lower", 25)
+IDLE_SETTLE = Metric("idle_settle_s", "s", "lower", 60)
+SPIKE = Metric("spike_extra_ms", "ms", "lower", 1000, 0)
+STOP = Metric("stop_ms", "ms", "lower", 100)
+LOSS = Metric("workload_loss_pct", "%", "lower", 3, 2)
+METRICS = [RAMP, RAMP_PSI, IDLE_OVER, IDLE_SETTLE, SPIKE, STOP, LOSS]
+PARTS = ["ramp", "steady", "stop"]
+
+# The rate to be reached: nine tenths of this, or of what an unlimited quota reaches where that is less.
+FULL_RATE = 200e6
+REACHED = 0.9
+# Host bytes may be this far above what is needed when settled.
+SETTLED = 1.25
+
+# Everyone is watched for as long, from 60 s on, the goal, until it is sure that what is settled stays so.
+OBSERVED_S = 90
+IDLE_WINDOW_S = (60, 70)
+UNLIMITED_MOST_S = 45
+
+# With and without ACMA in turns: guests are paused in between, so that both see the same machine.
+TURNS = 4
+SPIKES = 3
+TURN_REST_S = 4  # what the last spike freed is reported to the host after 2 s
+TURN_S = 8
+SPIKE_MIB = 512
+
+STOP_TRIALS = 3
+STOP_LEAST_RATE = 5e6  # page-out is in full swing
+
+
+def setups(kernels):
+    return [Setup(kernel, swap) for kernel in kernels for swap in ("disk", "zram")]
+
+
+class Case:
+    """All measurements with one kernel and one kind of swap."""
+
+    def __init__(self, setup, programs, report, say, keep, rng):
+        self._setup = setup
+        self._programs = programs
+        self._report = report
+        self._say = say
+        self._keep = keep
+        self._rng = rng
+        self._case = setup.case()
+        self._reference = None  # bytes a second of the unlimited quota
+
+    def run(self, parts):
+        if "ramp" in parts:
+            self._guarded([], "unlimited", self._unlimited)
+            tuners = [KERNEL_TUNER] + ([KERNEL_TUNER_TEMPORAL] if self._setup.kernel != "6.12" else [])
+            self._rng.shuffle(tuners)
+            for tuner in tuners:
+                self._guarded([RAMP, RAMP_PSI, IDLE_OVER, IDLE_SETTLE], tuner.name, self._tuner, tuner)
+        if "ramp" in parts or "steady" in parts:
+            self._guarded([RAMP, RAMP_PSI, IDLE_OVER, IDLE_SETTLE, SPIKE, LOSS], "ours", self._ours, parts)
+        if "stop" in parts:
+            self._guarded([STOP], "ours", self._stop)
+
+    def _guarded(self, metrics, contestant, measure, *arguments):
+        """A guest that fails leaves figures empty, with the reason, and the others running."""
+        self._say(f"{self._setup.name}: {contestant} ({measure.__name__.strip('_')})")
+        try:
+            measure(*arguments)
+        except RigError as error:
+            self._say(f"{self._setup.name}: {contestant} failed: {error}")
+            for metric in metrics:
+                if not self._report.has(metric, contestant, self._case):
+                    self._add(metric, contestant, Value(None, str(error).splitlines()[0]))
+
+    def _add(self, metric, contestant, value):
+        self._report.add(metric, contestant, self._case, value)
+
+    def _subject(self, name, **changes):
+        return Subject(self._setup, self._programs, name, self._keep, **changes)
+
+    # --- ramp and idle
+
+    def _unlimited(self):
+        with self._subject("unlimited") as subject:
+            subject.start_tuner(UNLIMITED)
+
+            def done():
+                rates = series.page_out_rates(subject.samples())
+                peak = series.highest(rates, subject.start_us)
+                lately = series.highest(rates, subject.now_us() - 5_000_000)
+                return subject.seconds_since_start() > 15 and lately < peak / 10
+
+            subject.wait_at_most(done, UNLIMITED_MOST_S)
+            rates = series.page_out_rates(subject.samples())
+            self._reference = series.highest(rates, subject.start_us)
+            self._case["unlimited_bytes_per_s"] = round(self._reference)
+            self._case["unlimited_others_cores"] = subject.noise.cores()
+            self._say(f"{self._setup.name}: an unlimited quota reaches {self._reference / 1e6:.0f} MB/s")
+
+    def _tuner(self, tuner):
+        with self._subject(tuner.name) as subject:
+            subject.start_tuner(tuner)
+            self._observe(subject)
+            self._ramp(tuner.name, subject)
+            self._idle(tuner.name, subject)
+
+    def _observe(self, subject):
+        subject.wait(lambda: subject.seconds_since_start() >= OBSERVED_S, OBSERVED_S * 3, "not observed long enough")
+
+    def _ramp(self, contestant, subject):
+        if not self._reference:
+            for metric in (RAMP, RAMP_PSI):
+                self._add(metric, contestant, Value(None, "the rate of an unlimited quota was not measured"))
+            return
+        samples = subject.samples()
+        rates = series.page_out_rates(samples)
+        shares = series.psi_shares(samples)
+        start = subject.start_us
+        wanted = REACHED * min(FULL_RATE, self._reference)
+        reached = series.first_at_least(rates, wanted, start)
+        peak = series.highest(rates, start)
+        first = next((sample for sample in samples if sample.t_us > start), samples[-1])
+        detail = {
+            "wanted_bytes_per_s": round(wanted),
+            "peak_bytes_per_s": round(peak),
+            "others_cores": subject.noise.cores(),
+            "samples": {
+                "columns": ["t_us", "psi_some_us", "pswpout_pages", "pswpin_pages", "refaulted_pages"],
+                "rows": [
+                    [
+                        sample.t_us - start,
+                        sample.psi_some_us - first.psi_some_us,
+                        sample.swapped_out - first.swapped_out,
+                        sample.swapped_in - first.swapped_in,
+                        sample.refaulted - first.refaulted,
+                    ]
+                    for sample in samples
+                    if sample.t_us >= first.t_us
+                ],
+            },
+        }
+        why = f"at most {peak / 1e6:.0f} of {wanted / 1e6:.0f} MB/s within {subject.seconds_since_start():.0f} s"
+        if reached is None:
+            self._add(RAMP, contestant, Value(None, why, detail))
+        else:
+            self._add(RAMP, contestant, Value(round((reached - start) / 1e6, 2), "", detail))
+        # Who waits for what was paged out last in the ramp does so in the second after it.
+        end = samples[-1].t_us if reached is None else reached + series.SECOND
+        drained = series.last_at_least(rates, wanted / 10, start) or end
+        psi = {
+            "until_drained": round(series.highest(shares, start, drained + series.SECOND) / PSI_TARGET, 2),
+            "mean_psi_pct": round(
+                100 * (samples[-1].psi_some_us - first.psi_some_us) / max(1, samples[-1].t_us - first.t_us), 4
+            ),
+        }
+        self._add(RAMP_PSI, contestant, Value(round(series.highest(shares, start, end) / PSI_TARGET, 2), "", psi))
+
+    def _idle(self, contestant, subject):
+        account = subject.account()
+        needed = account["needed_bytes"]
+        points = [(at - subject.start_host_s, size) for at, size in subject.host_bytes() if at >= subject.start_host_s]
+        late = [size for at, size in points if IDLE_WINDOW_S[0] <= at < IDLE_WINDOW_S[1]]
+        observed = points[-1][0] if points else 0
+        detail = {
+            **account,
+            "host_bytes_last": points[-1][1] if points else None,
+            "samples": {"columns": ["s", "host_bytes"], "rows": [[round(at, 2), size] for at, size in points]},
+        }
+        if late:
+            over = 100 * (series.median(late) / needed - 1)
+            self._add(IDLE_OVER, contestant, Value(round(over, 2), "", detail))
+        else:
+            self._add(IDLE_OVER, contestant, Value(None, f"observed for {observed:.0f} s only", detail))
+        settled = series.settled_at(points, SETTLED * needed, 0)
+        if settled is None:
+            why = f"still {100 * (points[-1][1] / needed - 1):.0f} % over after {observed:.0f} s" if points else "not observed"
+            self._add(IDLE_SETTLE, contestant, Value(None, why))
+        else:
+            self._add(IDLE_SETTLE, contestant, Value(round(settled, 1)))
+
+    def _ours(self, parts):
+        with self._subject("ours") as subject:
+            subject.start_agent()
+            self._observe(subject)
+            if "ramp" in parts:
+                self._ramp("ours", subject)
+                self._idle("ours", subject)
+            if "steady" in parts:
+                self._steady(subject)
+
+    # --- settled, with and without
+
+    def _steady(self, ours):
+        ours.pause()
+        with self._subject("without") as without:
+            without.pause()
+            noise = Noise([ours.guest.pid, without.guest.pid])
+            busy = {"ours": [], "without": []}
+            spikes = {"ours": [], "without": []}
+            for turn in range(TURNS):
+                order = [("ours", ours), ("without", without)]
+                self._rng.shuffle(order)
+                for name, subject in order:
+                    subject.resume()
+                    busy[name].append(_busy_us_per_round(subject))
+                    if turn < SPIKES:
+                        line = json.loads(subject.guest.run(f"acma-workload spike --mib {SPIKE_MIB}"))
+                        spikes[name].append(line["spike_us"])
+                    subject.pause()
+            self._add(LOSS, "ours", _loss(busy, {"others_cores": noise.cores()}))
+            extra = (series.median(spikes["ours"]) - series.median(spikes["without"])) / 1000
+            self._add(SPIKE, "ours", Value(round(extra, 1), "", {"spike_us": spikes}))
+
+    # --- stop
+
+    def _stop(self):
+        trials = []
+        with self._subject("stop") as subject:
+            subject.start_agent()
+            sampler = []
+            while len(trials) < STOP_TRIALS:
+                since = subject.now_us()
+
+                def paging_out():
+                    return series.highest(series.page_out_rates(subject.samples()), since + series.SECOND) > STOP_LEAST_RATE
+
+                if not subject.wait_at_most(paging_out, 30):
+                    break
+                found, seen = self._spike_in_ramp(subject)
+                if not found:
+                    break
+                trials += found
+                sampler += seen
+        if not trials:
+            why = f"no PSI trigger fired while more than {STOP_LEAST_RATE / 1e6:.0f} MB/s were paged out"
+            self._add(STOP, "ours", Value(None, why))
+            return
+        latest = max(max(trial["last_region_begun_us"], trial["last_page_begun_us"]) for trial in trials)
+        self._add(STOP, "ours", Value(round(latest / 1000, 2), "", {"trials": trials, "sampler_triggers_us": sampler}))
+
+    def _spike_in_ramp(self, subject):
+        subject.guest.run(trace.ARM)
+        seen = len(subject.triggers())
+        subject.guest.run(f"acma-press --mib {self._setup.ram_mib} {TRIGGER}", timeout=120)
+        time.sleep(trace.AFTER_US / 1e6 + 0.5)
+        events = trace.parse(subject.guest.run(trace.FETCH, timeout=120))
+        return trace.stops(events), subject.triggers()[seen:]
+
+
+def _busy_us_per_round(subject):
+    """Median over the seconds of a turn: how long the workload's rounds took, without their sleep."""
+    time.sleep(TURN_REST_S)
+    since = subject.now_us()
+    time.sleep(TURN_S)
+    seconds = [line for line in subject.workload_seconds() if line["t_us"] - 1_000_000 >= since]
+    if not seconds:
+        raise RigError(f"{subject.name}: the workload does not run")
+    return {
+        "busy_us_per_round": round(series.median([line["busy_us"] / line["rounds"] for line in seconds]), 1),
+        "rounds_per_s": round(sum(line["rounds"] for line in seconds) / len(seconds), 2),
+    }
+
+
+def _loss(busy, detail):
+    """Throughput is rounds per busy second; the turns are compared pair by pair."""
+    losses = [
+        100 * (1 - without["busy_us_per_round"] / ours["busy_us_per_round"])
+        for ours, without in zip(busy["ours"], busy["without"])
+    ]
+    return Value(round(series.median(losses), 2), "", {"turns_pct": [round(loss, 2) for loss in losses], **busy, **detail})
+
+
+def run(given, programs, report, say):
+    rng = random.Random(given.seed)
+    cases = [setup for setup in setups(given.kernel) if not given.case or any(part in setup.name for part in given.case)]
+    rng.shuffle(cases)
+    for setup in cases:
+        Case(setup, programs, report, say, given.keep, rng).run(given.part or PARTS)
