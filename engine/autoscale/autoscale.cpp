@@ -105,7 +105,13 @@ std::string verdict_text(const Policy& policy, const Verdict& verdict) {
     return text;
 }
 
+// What comes back soon after was taken before and says nothing about the new age.
 void be_more_patient(State& state, Time now) {
+    const Micros learned = k_quick_min_age * static_cast<int64_t>(state.patience);
+    if (state.patience > 1 &&
+        now - state.patience_at < std::max(k_patience_tried_for, learned * 2)) {
+        return;
+    }
     state.patience = std::min(k_most_patience, state.patience * 2);
     state.patience_at = now;
 }
@@ -140,6 +146,11 @@ Bytes step_ceiling(const State& state, const Delta& passed) {
     const Bytes rate(
         detail::mul_div_saturating(state.rate_per_s.count(), as_us(k_step_target), period));
     return std::clamp(rate, k_start_rate, k_ceiling);
+}
+
+Micros min_age(const State& state) {
+    const Micros learned = k_quick_min_age * static_cast<int64_t>(state.patience);
+    return state.pace == Pace::calm ? std::max(k_calm_min_age, learned) : learned;
 }
 
 Decision stopped(AgentState state, Micros next_step, std::string reason) {
@@ -215,7 +226,7 @@ Decision step(const Policy& policy, const Sample& sample, State& state, Time now
         state.rate_per_s = Bytes(feedback::next(state.rate_per_s.count(), verdict.score, bounds,
                                                 passed.full_windows > 0));
     }
-    if (verdict.score >= feedback::k_worst && now - state.patience_at >= k_psi_window) {
+    if (verdict.score >= feedback::k_worst) {
         be_more_patient(state, now);
     } else if (state.patience > 1 && state.debt == Micros(0) &&
                now - state.patience_at >= k_patience_fades_after) {
@@ -225,10 +236,11 @@ Decision step(const Policy& policy, const Sample& sample, State& state, Time now
 
     const Delta lately = between(back(state, k_settle_window), newest(state));
     const Bytes out_per_s = per_second(lately.paged_out, lately.span);
-    if (state.pace == Pace::calm && out_per_s >= k_settled_below * 2) {
+    if (state.pace == Pace::calm && lately.paged_out > Bytes(0) &&
+        (lately.full_windows >= k_wake_full_windows || out_per_s >= k_settled_below * 2)) {
         go_quick(state, now);
-    } else if (state.pace == Pace::quick && now - state.quick_since >= k_quick_least &&
-               out_per_s < k_settled_below) {
+    } else if (state.pace == Pace::quick && out_per_s < k_settled_below &&
+               now - state.quick_since >= k_quick_least + min_age(state)) {
         state.pace = Pace::calm;
     }
 
@@ -242,8 +254,7 @@ Decision step(const Policy& policy, const Sample& sample, State& state, Time now
         .next_step = calm ? k_calm_step : k_quick_step,
         .reason = verdict_text(policy, verdict) + "; paged out " + human(out_per_s) +
                   "/s, may try " + human(state.rate_per_s) + "/s of what was idle for " +
-                  human((calm ? k_calm_min_age : k_quick_min_age) *
-                        static_cast<int64_t>(state.patience))};
+                  human(min_age(state))};
 }
 
 }  // namespace acma::autoscale

@@ -96,7 +96,8 @@ constexpr Micros k_calm_min_age = Seconds(10);
 // Pages that were wanted back soon were not cold enough: from then on twice the age, up to this
 // many times. Trying less again costs stalls, so it has to wait until the last try is paid off:
 // until so much time has passed that all stalls together are within the target again.
-constexpr uint64_t k_most_patience = 64;
+constexpr uint64_t k_most_patience = 32;
+constexpr Micros k_patience_tried_for = Seconds(10);
 constexpr Micros k_patience_fades_after = Seconds(30);
 constexpr Micros k_most_debt = Seconds(2);  // half an hour at 0.1 %: forget what is older
 
@@ -110,6 +111,8 @@ constexpr Micros k_hold_forgiven_after = Seconds(60);
 constexpr Micros k_quick_least = Seconds(8);
 constexpr Bytes k_settled_below = 1_MiB;  // paged out a second, over k_settle_window
 constexpr Micros k_settle_window = Seconds(5);
+// At the calm pace page-out gets a trickle. When it uses that up, there is more to be had.
+constexpr uint64_t k_wake_full_windows = 4;
 // The price of a 4 KiB page that came back without showing in PSI: what a read from a local SSD
 // takes with half of the pages hitting readahead. Guests with faster swap are treated too gently.
 constexpr Micros k_refault_price{25};

@@ -73,7 +73,7 @@ void SimGuest::access_due() {
     }
 }
 
-void SimGuest::page_out(Micros span, const autoscale::Decision& decision) {
+void SimGuest::page_out(const autoscale::Decision& decision) {
     if (!decision.page_out) {
         running_ = false;
         return;
@@ -85,10 +85,19 @@ void SimGuest::page_out(Micros span, const autoscale::Decision& decision) {
     if (now_ - running_since_ < config_.start_delay) {
         return;
     }
-    const Bytes budget =
-        std::min(over(decision.rate_per_s, span), over(config_.page_out_per_s, span));
-    // Whole pieces, as huge pages are; what is left of the budget is not carried over.
-    auto left = std::max<uint64_t>(1, budget.count() / k_block.count());
+    // A slice of the quota for each window, as plan and kernel do it (autoscale/page_out.cpp).
+    const Micros window =
+        decision.pace == autoscale::Pace::quick ? autoscale::k_quick_window : Micros(Millis(500));
+    if (now_ - window_since_ < window) {
+        return;
+    }
+    window_since_ = now_;
+    // Whole pieces, as huge pages are. The swap device takes what it can, not a byte more a second.
+    device_credit_ =
+        std::min(device_credit_ + over(config_.page_out_per_s, window), config_.page_out_per_s);
+    const Bytes quota = decision.rate_per_s / autoscale::k_windows_per_s;
+    auto left =
+        std::min((quota + k_block - Bytes(1)).count(), device_credit_.count()) / k_block.count();
     for (auto& group : groups_) {
         for (auto& piece : group.pieces) {
             if (left == 0) {
@@ -98,6 +107,7 @@ void SimGuest::page_out(Micros span, const autoscale::Decision& decision) {
             if (piece.resident && now_ - piece.accessed >= decision.min_age) {
                 piece.resident = false;
                 swap_out_ += k_block;
+                device_credit_ -= k_block;
                 --left;
             }
         }
@@ -109,7 +119,7 @@ void SimGuest::run(Micros span, const autoscale::Decision& decision) {
     while (now_ < end) {
         now_ += k_tick;
         access_due();
-        page_out(k_tick, decision);
+        page_out(decision);
     }
     while (!recent_.empty() && now_ - recent_.front().first > Seconds(1)) {
         recent_.pop_front();

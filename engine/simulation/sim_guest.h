@@ -56,7 +56,7 @@ class SimGuest {
     };
 
     void access_due();
-    void page_out(Micros span, const autoscale::Decision& decision);
+    void page_out(const autoscale::Decision& decision);
     void stall(Micros duration);
 
     SimGuestConfig config_;
@@ -68,6 +68,8 @@ class SimGuest {
     Bytes swap_out_;
     uint64_t full_windows_ = 0;
     Time running_since_{};
+    Time window_since_{};
+    Bytes device_credit_;
     bool running_ = false;
     std::deque<std::pair<Time, Micros>> recent_;  // PSI stalls of the last second
     Time rearm_at_{};

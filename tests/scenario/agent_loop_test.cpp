@@ -108,6 +108,20 @@ TEST(AgentLoop, FollowsAWorkingSetThatShrinksWhileItIsSettled) {
     EXPECT_LE(loop.guest.resident(), 260_MiB);
 }
 
+// What it learned from small things that are wanted back must not keep it from a big one.
+TEST(AgentLoop, FollowsABigChangeEvenWhenItHasBecomePatient) {
+    Loop loop = idle_guest();
+    const size_t more = loop.guest.allocate(700_MiB, Millis(100));
+    for (int i = 0; i < 6; ++i) {
+        (void)loop.guest.allocate(4_MiB, Seconds(4) + Millis(700 * i));
+    }
+    loop.run(Seconds(120));
+    ASSERT_GE(loop.state.patience, 4U);
+    loop.guest.set_period(more, Micros(0));
+    loop.run(Seconds(60));
+    EXPECT_LE(loop.guest.resident(), 400_MiB);
+}
+
 TEST(AgentLoop, StopsOnASpikeAndRampsAgainAfterwards) {
     Loop loop = idle_guest();
     const size_t sleeper = loop.guest.allocate(300_MiB, Micros(0));
