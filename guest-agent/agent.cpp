@@ -241,10 +241,9 @@ proto::Outcome Agent::answer(const proto::Command& command, Peer peer, Time now)
             return proto::Failure{std::string(proto::k_generic_error),
                                   "only the host sets the policy"};
         }
-        if (source_ != PolicySource::host || set->generation >= generation_) {
-            grant_ = set->grant;
-            adopt_policy(set->policy, PolicySource::host, set->generation, now);
-        }
+        // The policy that came last counts, whatever its number: a host's clock may go back.
+        grant_ = set->grant;
+        adopt_policy(set->policy, PolicySource::host, set->generation, now);
         return proto::Return(
             proto::PolicyInForce{.generation = generation_, .policy = *policy_, .grant = grant_});
     }
