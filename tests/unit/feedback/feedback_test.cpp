@@ -15,14 +15,14 @@ struct Row {
 };
 
 TEST(FeedbackNext, FollowsTheFormulaOfTheTalk) {
-    for (const Row& row : {Row{10'000, 10'000, 10'000},   // on target: stays
-                           Row{10'000, 0, 20'000},        // no pressure: doubles
-                           Row{10'000, 5'000, 15'000},    // half of the target: half more
-                           Row{10'000, 15'000, 5'000},    // half over: half less
-                           Row{10'000, 20'000, 1'000},    // twice: the floor at once
-                           Row{10'000, 900'000, 1'000},   // any worse: the floor
-                           Row{900'000, 0, 1'000'000},    // the ceiling holds
-                           Row{0, 10'000, 1'000}}) {      // and so does the floor
+    for (const Row& row : {Row{10'000, 10'000, 10'000},  // on target: stays
+                           Row{10'000, 0, 20'000},       // no pressure: doubles
+                           Row{10'000, 5'000, 15'000},   // half of the target: half more
+                           Row{10'000, 15'000, 5'000},   // half over: half less
+                           Row{10'000, 20'000, 1'000},   // twice: the floor at once
+                           Row{10'000, 900'000, 1'000},  // any worse: the floor
+                           Row{900'000, 0, 1'000'000},   // the ceiling holds
+                           Row{0, 10'000, 1'000}}) {     // and so does the floor
         EXPECT_EQ(next(row.last, Score{row.score_bp}, k_bounds, true), row.expected)
             << row.last << " at " << row.score_bp;
     }
