@@ -16,14 +16,15 @@ METRICS = [RSS, AGENT_INSNS, KDAMOND_INSNS]
 PARTS = []
 
 SETTLE_MOST_HOST_S = 600
-REST_S = 30  # guest seconds between "settled" and the first reading
+REST_S = 60  # guest seconds between "settled" and the first reading: what was begun is done
 INTERVAL_S = 10
-INTERVALS = 12
+INTERVALS = 18
 
 # One line a task: name, pid, nanoseconds on the CPU (the first number of schedstat, thread by thread).
 _READ = """echo at $(cut -d ' ' -f 1 /proc/uptime)
-for pid in $(pidof acma-agent) $(pidof acma-deadman) $(pgrep '^kdamond'); do for task in /proc/$pid/task/*; do
-read ns rest <$task/schedstat && echo task $(tr ' ' _ <$task/comm) ${task##*/} $ns; done; done"""
+for task in /proc/[0-9]*/task/*; do read -r name <$task/comm || continue
+case $name in acma-agent|acma-deadman|kdamond*) read -r ns rest <$task/schedstat && echo task $name ${task##*/} $ns;; esac
+done 2>/dev/null"""
 
 
 def parse_readings(text):
@@ -103,7 +104,7 @@ def run(given, programs, report, say):
         say(f"{setup.name}: ours")
         try:
             _measure(setup, programs, report, say, given.keep)
-        except RigError as error:
+        except (RigError, OSError) as error:
             say(f"{setup.name}: failed: {error}")
             for metric in METRICS:
                 report.add(metric, "ours", setup.case(), Value(None, str(error).splitlines()[0]))

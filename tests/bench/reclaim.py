@@ -69,7 +69,9 @@ class Case:
             for tuner in tuners:
                 self._guarded([RAMP, RAMP_PSI, IDLE_OVER, IDLE_SETTLE], tuner.name, self._tuner, tuner)
         if "ramp" in parts or "steady" in parts:
-            self._guarded([RAMP, RAMP_PSI, IDLE_OVER, IDLE_SETTLE, SPIKE, LOSS], "ours", self._ours, parts)
+            metrics = [RAMP, RAMP_PSI, IDLE_OVER, IDLE_SETTLE] if "ramp" in parts else []
+            metrics += [SPIKE, LOSS] if "steady" in parts else []
+            self._guarded(metrics, "ours", self._ours, parts)
         if "stop" in parts:
             self._guarded([STOP], "ours", self._stop)
 
@@ -78,7 +80,7 @@ class Case:
         self._say(f"{self._setup.name}: {contestant} ({measure.__name__.strip('_')})")
         try:
             measure(*arguments)
-        except RigError as error:
+        except (RigError, OSError) as error:
             self._say(f"{self._setup.name}: {contestant} failed: {error}")
             for metric in metrics:
                 if not self._report.has(metric, contestant, self._case):

@@ -4,6 +4,7 @@
 import dataclasses
 import os
 import re
+import shutil
 import subprocess
 import threading
 import time
@@ -157,6 +158,7 @@ class Subject:
         self._keep = os.path.join(keep, f"{setup.kernel}-{setup.swap}-{name}") if keep else None
         self._files = []
         self._done = threading.Event()
+        self._gone = False
         self._watcher = None
         self.guest = Guest(setup.options(programs, **changes))
         try:
@@ -176,9 +178,9 @@ class Subject:
         if self._watcher:
             self._watcher.join()
         try:
-            if self._keep and self.start_us is not None:
+            if self._keep:
                 self._save_logs()
-        except RigError:
+        except (RigError, OSError):
             pass  # a guest that is gone has said what it had to say on its console
         finally:
             self.guest.close()
@@ -285,6 +287,8 @@ class Subject:
         """Whether `condition` came true in time."""
         deadline = time.monotonic() + timeout_s
         while not condition():
+            if self._gone:
+                raise RigError(f"{self.setup.name} {self.name}: the guest is gone\n{self.guest.console_tail()}")
             if time.monotonic() > deadline:
                 return False
             time.sleep(0.1)
@@ -296,12 +300,15 @@ class Subject:
             try:
                 self._host.append((time.monotonic(), self.guest.host_bytes()))
             except (OSError, RigError):
-                return  # the guest is gone
+                self._gone = True
+                return
             if file:
                 print(*self._host[-1], sep=",", file=file)
 
     def _save_logs(self):
-        with open(os.path.join(self._keep, "agent.log"), "w", encoding="utf-8") as file:
-            file.write(self.guest.run("cat /tmp/agent.log 2>/dev/null || true"))
+        os.makedirs(self._keep, exist_ok=True)
         with open(os.path.join(self._keep, "console.log"), "w", encoding="utf-8") as file:
             file.write(self.guest.console())
+        shutil.copy(os.path.join(self.guest.directory, "qemu.log"), self._keep)
+        with open(os.path.join(self._keep, "agent.log"), "w", encoding="utf-8") as file:
+            file.write(self.guest.run("cat /tmp/agent.log 2>/dev/null || true"))

@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The course of `reclaim` with made-up guests: every figure is asked for, and a guest that dies takes only its own along."""
+
+import json
+import random
+import types
+import unittest
+from unittest import mock
+
+from tests.rig.errors import RigError
+
+from . import reclaim
+from .report import Report
+from .series import Sample
+from .subject import Setup
+
+_TRACE = "fired 10.0\nbegun 10.01\nwritten 9.9\nwritten 10.03\nlost 0\n"
+
+
+class FakeSubject:
+    """Pages 100 MB a second out from its start on; a hundred samples a ten seconds; settled after 20 s."""
+
+    dies = ()  # names of the guests that do not boot
+
+    def __init__(self, setup, _programs, name, _keep):
+        if name in self.dies:
+            raise RigError(f"{name} did not boot")
+        self.setup, self.name = setup, name
+        self.start_us, self.start_host_s = 1_000_000, 100.0
+        self.noise = types.SimpleNamespace(cores=lambda: 0.0)
+        self.guest = types.SimpleNamespace(pid=1, run=self._run)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        pass
+
+    def _run(self, script, timeout=60):
+        if "spike" in script:
+            return json.dumps({"spike_us": 700_000 if self.name == "ours" else 500_000})
+        return _TRACE if "tracing_on\ngrep" in script else ""
+
+    def start_agent(self):
+        pass
+
+    def start_tuner(self, _tuner):
+        pass
+
+    def pause(self):
+        pass
+
+    def resume(self):
+        pass
+
+    def wait(self, condition, _timeout_s, what):
+        if not condition():
+            raise RigError(what)
+
+    def wait_at_most(self, condition, _timeout_s):
+        return condition()
+
+    def now_us(self):
+        return 1_000_000 if self.name == "stop" else 100_000_000
+
+    def seconds_since_start(self):
+        return 99.0
+
+    def samples(self):
+        return [
+            Sample(tenth * 100_000, 0, 0 if tenth < 10 else (tenth - 10) * 2441, 0, 0) for tenth in range(1001)
+        ]
+
+    def triggers(self):
+        return []
+
+    def workload_seconds(self):
+        busy = 206_000 if self.name == "ours" else 200_000
+        return [{"t_us": 200_000_000, "busy_us": busy, "rounds": 10}]
+
+    def host_bytes(self):
+        return [(100.0 + second, 1000 if second < 20 else 110) for second in range(100)]
+
+    def account(self):
+        return {"needed_bytes": 100, "needed": {}, "floor": {}, "apart": {}, "rss": {}}
+
+
+class Course(unittest.TestCase):
+    def run_case(self, dies=()):
+        report = Report("reclaim", {}, reclaim.METRICS)
+        with (
+            mock.patch.object(reclaim, "Subject", FakeSubject),
+            mock.patch.object(FakeSubject, "dies", dies),
+            mock.patch.object(reclaim.time, "sleep"),
+            mock.patch.object(reclaim, "Noise", lambda _: types.SimpleNamespace(cores=lambda: 0.0)),
+        ):
+            reclaim.Case(Setup("7.3", "disk"), None, report, lambda _: None, None, random.Random(1)).run(reclaim.PARTS)
+        return {row["metric"]: row for row in report.rows()}
+
+    def test_every_metric_gets_a_figure(self):
+        rows = self.run_case()
+        self.assertEqual(set(rows), {metric.name for metric in reclaim.METRICS})
+        # The unlimited quota is as fast, so nine tenths of it count, reached by the window that has nine of ten steps.
+        self.assertEqual(rows["ramp_s"]["ours"], 0.9)
+        self.assertEqual(set(rows["ramp_s"]["peers"]), {"kernel_tuner", "kernel_tuner_temporal"})
+        self.assertEqual(rows["idle_over_needed_pct"]["ours"], 10)
+        self.assertEqual(rows["idle_settle_s"]["ours"], 20)
+        self.assertEqual(rows["spike_extra_ms"]["ours"], 200)
+        self.assertEqual(rows["stop_ms"]["ours"], 30)
+        self.assertEqual(rows["workload_loss_pct"]["ours"], 2.91)
+
+    def test_a_guest_that_dies_leaves_its_own_figures_empty_with_the_reason(self):
+        rows = self.run_case(dies=("without",))
+        self.assertIsNone(rows["workload_loss_pct"]["ours"])
+        self.assertIn("without did not boot", rows["workload_loss_pct"]["why"])
+        self.assertEqual(rows["stop_ms"]["ours"], 30)
+        self.assertEqual(rows["idle_settle_s"]["ours"], 20)
+
+    def test_without_the_rate_of_an_unlimited_quota_there_is_no_ramp(self):
+        rows = self.run_case(dies=("unlimited",))
+        self.assertIsNone(rows["ramp_s"]["ours"])
+        self.assertIn("unlimited", rows["ramp_s"]["why"])
+
+
+if __name__ == "__main__":
+    unittest.main()
