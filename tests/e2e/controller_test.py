@@ -1,0 +1,132 @@
+# SPDX-License-Identifier: Apache-2.0
+"""acma-controller, libvirt and real guests with the agent: policies arrive, max-mem holds, deaths shrink nobody."""
+
+import contextlib
+import json
+
+from tests.rig.guest import Options
+from tests.rig.libvirt import Libvirt, Policy
+
+from .harness import ACMACTL, AGENT, CONTROLLER, DEADMAN, MIB, case, expect, wait_until
+
+_SOCKET = "/run/acma-test.sock"
+
+
+class _Host:
+    """A libvirt with a controller."""
+
+    def __init__(self, libvirt):
+        self.libvirt = libvirt
+        self.log_path = libvirt.directory + "/controller.log"
+        self._controller = None
+        self.start_controller()
+
+    def start_controller(self):
+        with open(self.log_path, "ab") as log:
+            self._controller = self.libvirt.popen([CONTROLLER, "--socket", _SOCKET], stdout=log, stderr=log)
+
+    def kill_controller(self):
+        pid = self.libvirt.run(["pidof", "acma-controller"]).stdout.split()[0]
+        self.libvirt.run(["kill", "-9", pid])
+        self._controller.wait()
+
+    def log(self):
+        with open(self.log_path, encoding="utf-8", errors="replace") as file:
+            return file.read()[-3000:]
+
+    def ctl(self, *arguments, check=True):
+        return self.libvirt.run([ACMACTL, "--socket", _SOCKET, *arguments], check=check)
+
+    def show(self, name):
+        done = self.ctl("show", name, "--json", check=False)
+        return json.loads(done.stdout) if done.returncode == 0 else None
+
+    def wait_for(self, name, condition, what):
+        def check():
+            detail = self.show(name)
+            return detail if detail and condition(detail) else None
+
+        return wait_until(check, 60, lambda: f"{what}: {json.dumps(self.show(name))}\n{self.log()}")
+
+    def actual(self, name):
+        """What virsh says of the balloon: no word of ours."""
+        lines = dict(line.split() for line in self.libvirt.virsh("dommemstat", name).splitlines())
+        return int(lines["actual"]) << 10
+
+
+@contextlib.contextmanager
+def _host_with_guest(policy):
+    options = Options(memory_mib=768, swap="disk:512", add=[AGENT, DEADMAN])
+    with Libvirt() as libvirt:
+        host = _Host(libvirt)
+        with libvirt.guest("vm1", options, policy=policy) as guest:
+            guest.run('acma-agent run --deadman "$(command -v acma-deadman)" 2>/tmp/agent.log &')
+            yield host, guest
+
+
+def _guest_policy(guest):
+    status = json.loads(guest.run("acma-agent status --json"))
+    return status["policy"] if status["policy_source"] == "host" else None
+
+
+@case(timeout_s=300)
+def a_policy_set_by_virsh_or_acmactl_reaches_the_guest_and_max_mem_holds():
+    with _host_with_guest(Policy("256MiB", "512MiB", psi="1%")) as (host, guest):
+        host.wait_for("vm1", lambda vm: vm["agent"]["connected"], "the agent is not connected")
+        wait_until(lambda: (_guest_policy(guest) or {}).get("psi_bp") == 100, 30, host.log)
+        wait_until(lambda: host.actual("vm1") == 512 * MIB, 60, lambda: f"balloon {host.actual('vm1') >> 20} MiB")
+        guest.set_policy(Policy("256MiB", "640MiB"))
+        wait_until(lambda: (_guest_policy(guest) or {}).get("max_mem_bytes") == 640 * MIB, 30, host.log)
+        wait_until(lambda: host.actual("vm1") == 640 * MIB, 60, lambda: f"balloon {host.actual('vm1') >> 20} MiB")
+        host.ctl("set", "vm1", "--psi", "0.5%")
+        wait_until(lambda: (_guest_policy(guest) or {}).get("psi_bp") == 50, 30, host.log)
+        metadata = host.libvirt.virsh("metadata", "vm1", "urn:acma:policy:1")
+        expect('psi="0.5%"' in metadata.replace("'", '"') and "640MiB" in metadata, metadata)
+        # What is wrong changes nothing and is named.
+        for arguments, word in [(("--min-mem", "2GiB"), "min-mem"), (("--psi", "101%"), "100"), (("--max-mem", "512"), "unit")]:
+            refused = host.ctl("set", "vm1", *arguments, check=False)
+            expect(refused.returncode != 0 and word in refused.stderr, f"{arguments}: {refused}")
+        guest.set_policy(Policy("700MiB", "300MiB"))
+        detail = host.wait_for("vm1", lambda vm: any(m["what"] == "bad-policy" for m in vm["vm"]["marks"]), "no mark")
+        expect(detail["vm"]["policy"]["max_mem_bytes"] == 640 * MIB, "the previous policy did not stay")
+        measured = guest.host_bytes()
+        expect(abs(detail["vm"]["host_bytes"] - measured) < 64 * MIB, f"host bytes: {detail['vm']['host_bytes']}, {measured}")
+
+
+@case(timeout_s=300)
+def neither_the_controllers_nor_libvirtds_death_shrinks_a_guest():
+    with _host_with_guest(Policy("256MiB", "640MiB")) as (host, _):
+        wait_until(lambda: host.actual("vm1") == 640 * MIB, 60, host.log)
+        host.kill_controller()
+        expect(host.actual("vm1") == 640 * MIB, "the balloon moved")
+        host.start_controller()
+        host.wait_for("vm1", lambda vm: vm["agent"]["connected"] and vm["vm"]["state"] == "managed", "not found again")
+        expect(host.actual("vm1") == 640 * MIB, "the balloon moved")
+        host.libvirt.restart_daemon(kill=True)
+        expect(host.actual("vm1") == 640 * MIB, "the balloon moved")
+        host.ctl("set", "vm1", "--max-mem", "700MiB", check=False)
+
+        def follows():
+            host.ctl("set", "vm1", "--max-mem", "700MiB", check=False)
+            return host.actual("vm1") == 700 * MIB
+
+        wait_until(follows, 90, host.log, every_s=2)
+
+
+@case(timeout_s=300)
+def a_target_of_somebody_else_is_a_ceiling_and_repeated_ones_mean_observe():
+    with _host_with_guest(Policy("256MiB", "768MiB")) as (host, _):
+        host.wait_for("vm1", lambda vm: vm["vm"]["state"] == "managed", "not managed")
+        for mib in (600, 550, 500):
+            host.libvirt.virsh("setmem", "vm1", f"{mib}M", "--live")
+            wait_until(lambda target=mib: host.actual("vm1") == target * MIB, 60, host.log)
+            wait_until(
+                lambda target=mib: host.show("vm1")["vm"]["balloon_target_bytes"] == target * MIB,
+                30,
+                lambda: f"{json.dumps(host.show('vm1'))}\n{host.log()}",
+            )
+            # More than 2 s apart: quicker ones count as one.
+            wait_until(lambda: True, 1, "")
+            host.libvirt.run(["sleep", "3"])
+        host.wait_for("vm1", lambda vm: vm["vm"]["state"] == "observed", "not in observe")
+        expect(host.actual("vm1") == 500 * MIB, "it was fought")
