@@ -79,8 +79,10 @@ Status set_key(const std::string& table, const std::string& key, const toml::nod
     for (const auto& known : keys()) {
         if (known.table == table && known.key == key) {
             const Status status = known.set(node, config);
-            return status ? status
-                          : Status(status.error().in(where(name, node) + ": " + table + "." + key));
+            if (status) {
+                return status;
+            }
+            return status.error().in(table + "." + key).in(where(name, node));
         }
     }
     return Error{ErrorCode::invalid, where(name, node) + ": unknown key " + table + "." + key};

@@ -11,14 +11,11 @@ constexpr size_t k_shown = 200;  // of an agent's own words, in our log
 }
 
 AgentDialogue::AgentDialogue(int64_t first_id, std::optional<PolicyOrder> policy, Time now)
-    : session_(first_id, now),
-      policy_(std::move(policy)),
-      policy_due_(policy_.has_value()),
-      next_poll_(now) {}
+    : session_(first_id, now), policy_(policy), policy_due_(policy_.has_value()), next_poll_(now) {}
 
 void AgentDialogue::order(std::optional<PolicyOrder> policy, Time now) {
     policy_due_ = policy.has_value() && policy != policy_;
-    policy_ = std::move(policy);
+    policy_ = policy;
     say_next(now);
 }
 

@@ -306,7 +306,7 @@ void LibvirtHypervisor::on_tick(int, void*) {}
 
 // --- commands -------------------------------------------------------------------------------
 
-void LibvirtHypervisor::post_call(const VmId& vm, Call call, Done done) {
+void LibvirtHypervisor::post_call(const VmId& vm, Call call, const Done& done) {
     const bool taken = pool_.post(vm, [this, vm, call = std::move(call), done] {
         const std::shared_ptr<virConnect> connection = connection_.load();
         Status status;

@@ -52,7 +52,7 @@ class LibvirtHypervisor final : public Hypervisor {
     void read_domain(virDomainPtr domain, Pending pending);
     Result<DomainFacts> facts_of(virDomainPtr domain);
     void poll_balloons();
-    void post_call(const VmId& vm, Call call, Done done);
+    void post_call(const VmId& vm, Call call, const Done& done);
 
     // Callbacks from libvirt: they only note, since a callback must not call libvirt at length.
     static void on_lifecycle(virConnectPtr, virDomainPtr domain, int event, int detail, void* self);
