@@ -393,6 +393,17 @@ Status Reclaimer::start(const autoscale::Decision& decision) {
 Status Reclaimer::change(const autoscale::Decision& decision) {
     const Time now = platform::now();
     const bool quick = decision.pace == autoscale::Pace::quick;
+    if (on_ && quick && regions_pace_ == autoscale::Pace::calm) {
+        // A closer look begins as the first one did: with fresh regions and cleared Accessed bits.
+        const std::lock_guard lock(switch_mutex_);
+        if (const Status status = sysfs_.command(k_kdamond, damon::StateCommand::off); !status) {
+            return status.error().in("starting to look closely");
+        }
+        on_ = false;
+    }
+    if (!on_) {
+        return start(decision);
+    }
     if (regions_pace_ != decision.pace ||
         now - regions_at_ > (quick ? k_regions_age_quick : k_regions_age_calm)) {
         if (const Status status = refresh_regions(decision.pace); !status) {

@@ -125,9 +125,22 @@ void start_hold(State& state, Time now) {
     be_more_patient(state, now);
 }
 
+Bytes out_total(const Sample& sample) {
+    return std::max(sample.swap_out_total, sample.applied_total);
+}
+
 void go_quick(State& state, Time now) {
     state.pace = Pace::quick;
     state.quick_since = now;
+    state.out_when_quick = out_total(newest(state).sample);
+}
+
+void go_calm(State& state, Time now) {
+    const bool worth_it = out_total(newest(state).sample) - state.out_when_quick >= k_worth_a_look;
+    state.rest =
+        worth_it ? k_rest_first : std::clamp<Micros>(state.rest * 2, k_rest_first, k_rest_most);
+    state.rest_until = now + state.rest;
+    state.pace = Pace::calm;
 }
 
 // The rate at which an apply step does not take longer than it may. A step's length is the time
@@ -236,12 +249,13 @@ Decision step(const Policy& policy, const Sample& sample, State& state, Time now
 
     const Delta lately = between(back(state, k_settle_window), newest(state));
     const Bytes out_per_s = per_second(lately.paged_out, lately.span);
-    if (state.pace == Pace::calm && lately.paged_out > Bytes(0) &&
+    if (state.pace == Pace::calm && now >= state.rest_until &&
         (lately.full_windows >= k_wake_full_windows || out_per_s >= k_settled_below * 2)) {
         go_quick(state, now);
+        state.rate_per_s = std::max(state.rate_per_s, k_start_rate);
     } else if (state.pace == Pace::quick && out_per_s < k_settled_below &&
                now - state.quick_since >= k_quick_least + min_age(state)) {
-        state.pace = Pace::calm;
+        go_calm(state, now);
     }
 
     const bool calm = state.pace == Pace::calm;

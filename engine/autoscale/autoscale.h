@@ -71,6 +71,9 @@ struct State {
     Time patience_at{};     // when it last changed
     Micros debt{0};         // stalls beyond what was accepted, not yet made up for
     Time quick_since{};
+    Bytes out_when_quick;  // paged out in total when the quick pace began
+    Micros rest{0};        // how long the calm pace lasts at the least
+    Time rest_until{};
     Time hold_until{};
     Micros hold{0};  // length of the last hold-off
     bool holding = false;
@@ -113,6 +116,10 @@ constexpr Bytes k_settled_below = 1_MiB;  // paged out a second, over k_settle_w
 constexpr Micros k_settle_window = Seconds(5);
 // At the calm pace page-out gets a trickle. When it uses that up, there is more to be had.
 constexpr uint64_t k_wake_full_windows = 4;
+// Looking closely costs; after a look that found little, the next one waits twice as long.
+constexpr Micros k_rest_first = Seconds(5);
+constexpr Micros k_rest_most = Seconds(300);
+constexpr Bytes k_worth_a_look = 16_MiB;
 // The price of a 4 KiB page that came back without showing in PSI: what a read from a local SSD
 // takes with half of the pages hitting readahead. Guests with faster swap are treated too gently.
 constexpr Micros k_refault_price{25};
