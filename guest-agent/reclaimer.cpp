@@ -24,7 +24,7 @@ constexpr size_t k_kdamond = 0;
 constexpr size_t k_scheme = 0;
 // How old the map of used memory may get; making it costs about 10 million instructions.
 constexpr Micros k_regions_age_quick = Seconds(15);
-constexpr Micros k_regions_age_calm = Seconds(60);
+constexpr Micros k_regions_age_calm = Seconds(20);
 // At the calm pace what was done is only read this often: on 6.12 reading takes a tenth of a
 // second.
 constexpr Micros k_totals_age_calm = Seconds(4);
