@@ -82,7 +82,7 @@ Status set_key(const std::string& table, const std::string& key, const toml::nod
             if (status) {
                 return status;
             }
-            return status.error().in(table + "." + key).in(where(name, node));
+            return status.error().in(key).in(table).in(where(name, node));
         }
     }
     return Error{ErrorCode::invalid, where(name, node) + ": unknown key " + table + "." + key};

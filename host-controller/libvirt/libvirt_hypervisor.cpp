@@ -333,7 +333,7 @@ void LibvirtHypervisor::set_balloon(const VmId& vm, Bytes target, Done done) {
                        ? Status(last_libvirt_error("setting the balloon"))
                        : Status();
         },
-        std::move(done));
+        done);
 }
 
 void LibvirtHypervisor::set_policy(const VmId& vm, const Policy& policy, Done done) {
@@ -343,7 +343,7 @@ void LibvirtHypervisor::set_policy(const VmId& vm, const Policy& policy, Done do
             return set_element(domain, xml, k_policy_prefix, k_policy_namespace,
                                live_and_config(domain));
         },
-        std::move(done));
+        done);
 }
 
 void LibvirtHypervisor::note_target(const VmId& vm, Bytes target, Done done) {
@@ -353,7 +353,7 @@ void LibvirtHypervisor::note_target(const VmId& vm, Bytes target, Done done) {
             return set_element(domain, xml, k_state_prefix, k_state_namespace,
                                VIR_DOMAIN_AFFECT_LIVE);
         },
-        std::move(done));
+        done);
 }
 
 }  // namespace acma::host

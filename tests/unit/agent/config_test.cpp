@@ -34,14 +34,14 @@ TEST(AgentConfig, NamesFileLineAndKeyOfWhatIsWrong) {
     for (const Bad& bad :
          {Bad{"[policy]\nspi = '0.1%'\n", "agent.toml:2: unknown key policy.spi"},
           Bad{"[polcy]\n", "unknown table polcy"}, Bad{"psi = '1%'\n", "unknown key psi"},
-          Bad{"[policy]\npsi = '0%'\n", "agent.toml:2: policy.psi"},
+          Bad{"[policy]\npsi = '0%'\n", "agent.toml:2: policy: psi"},
           Bad{"[policy]\npsi = '101%'\n", "above 100 %"},
           Bad{"[policy]\npsi = 0.1\n", "must be a string"},
           Bad{"[policy]\nmin-mem = '512'\n", "has no unit"},
           Bad{"[policy]\nmin-mem = '2GiB'\nmax-mem = '1GiB'\n", "is above"},
           Bad{"[policy]\nmode = 'turbo'\n", "turbo"},
           Bad{"[policy]\nstandalone = 'yes'\n", "true or false"}, Bad{"[policy\n", "agent.toml:1"},
-          Bad{"[channel]\nname = ''\n", "channel.name"}}) {
+          Bad{"[channel]\nname = ''\n", "channel: name"}}) {
         const auto config = parse_config(bad.text, "agent.toml");
         ASSERT_FALSE(config.ok()) << bad.text;
         EXPECT_NE(config.error().message.find(bad.named), std::string::npos)
