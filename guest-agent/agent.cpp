@@ -177,6 +177,8 @@ void Agent::step(Time now) {
             const auto report = reclaimer_->report();
             sample.applied_total = report.applied_total;
             sample.full_windows_total = report.full_windows_total;
+            sample.accessed_total = report.accessed_total;
+            sample.idled_total = report.idled_total;
         }
         decision_ = autoscale::step(*policy_, sample, loop_, now);
         act(decision_);
@@ -274,6 +276,7 @@ AgentStatus Agent::status(Time now) const {
     status.oom_kills_total = seen_.vmstat.oom_kills_total;
     status.psi_some_total = seen_.psi_some_total;
     status.psi = autoscale::psi_share(loop_, Seconds(10));
+    status.working_set = autoscale::working_set(loop_).value_or(Bytes(0));
     status.quota_per_s = decision_.page_out ? decision_.rate_per_s : Bytes(0);
     status.problems = problems_;
     if (reclaimer_) {

@@ -10,7 +10,6 @@
 
 #include <time.h>
 
-#include "engine/autoscale/page_out.h"
 #include "engine/damon/regions.h"
 #include "engine/damon/validate.h"
 #include "platform/clock.h"
@@ -21,13 +20,12 @@ namespace acma::agent {
 namespace {
 
 constexpr size_t k_kdamond = 0;
-constexpr size_t k_scheme = 0;
 // How old the map of used memory may get; making it costs about 10 million instructions.
 constexpr Micros k_regions_age_quick = Seconds(15);
 constexpr Micros k_regions_age_calm = Seconds(20);
 // At the calm pace what was done is only read this often: on 6.12 reading takes a tenth of a
 // second.
-constexpr Micros k_totals_age_calm = Seconds(4);
+constexpr Micros k_totals_age_calm = Seconds(2);
 constexpr Micros k_clearing_patience = Seconds(10);
 // A rate that differs by less is not worth a commit.
 constexpr uint64_t k_rate_step_divisor = 8;
@@ -354,7 +352,7 @@ Status Reclaimer::wait_until_cleared() {
             !status) {
             return status;
         }
-        const auto done = sysfs_.scheme_done(k_kdamond, k_scheme);
+        const auto done = sysfs_.scheme_done(k_kdamond, autoscale::k_page_out_scheme);
         if (!done) {
             return done.error();
         }
@@ -384,8 +382,8 @@ Status Reclaimer::start(const autoscale::Decision& decision) {
         return status.error().in("clearing Accessed bits");
     }
     // What the clearing pass tried is not page-out's.
-    if (const auto done = sysfs_.scheme_done(k_kdamond, k_scheme)) {
-        of_this_kdamond_ = *done;
+    if (const auto done = sysfs_.scheme_done(k_kdamond, autoscale::k_page_out_scheme)) {
+        of_this_kdamond_[autoscale::k_page_out_scheme] = *done;
     }
     return change(decision);
 }
@@ -434,15 +432,23 @@ Status Reclaimer::update_totals() {
         !status) {
         return status.error().in("reading what page-out did");
     }
-    const auto done = sysfs_.scheme_done(k_kdamond, k_scheme);
-    if (!done) {
-        return done.error();
+    std::array<platform::DamonSysfs::Done, autoscale::k_schemes> done;
+    for (size_t scheme = 0; scheme < done.size(); ++scheme) {
+        const auto read = sysfs_.scheme_done(k_kdamond, scheme);
+        if (!read) {
+            return read.error();
+        }
+        done.at(scheme) = *read;
     }
+    using namespace autoscale;
+    const auto& last = of_this_kdamond_;
     const std::lock_guard lock(mutex_);
-    report_.applied_total += done->applied - of_this_kdamond_.applied;
-    report_.full_windows_total +=
-        detail::sub_saturating(done->full_windows, of_this_kdamond_.full_windows);
-    of_this_kdamond_ = *done;
+    report_.applied_total += done[k_page_out_scheme].applied - last[k_page_out_scheme].applied;
+    report_.full_windows_total += detail::sub_saturating(done[k_page_out_scheme].full_windows,
+                                                         last[k_page_out_scheme].full_windows);
+    report_.accessed_total += done[k_accessed_scheme].tried - last[k_accessed_scheme].tried;
+    report_.idled_total += done[k_idled_scheme].tried - last[k_idled_scheme].tried;
+    of_this_kdamond_ = done;
     return {};
 }
 

@@ -3,6 +3,7 @@
 // up to an aggregation interval), so they run on a worker thread; stopping does not wait for it.
 #pragma once
 
+#include <array>
 #include <atomic>
 #include <condition_variable>
 #include <functional>
@@ -13,6 +14,7 @@
 #include <vector>
 
 #include "engine/autoscale/autoscale.h"
+#include "engine/autoscale/page_out.h"
 #include "engine/base/result.h"
 #include "engine/damon/features.h"
 #include "engine/damon/model.h"
@@ -35,6 +37,8 @@ class Reclaimer {
     struct Report {
         Bytes applied_total;  // since the agent's start, over all kdamonds it ran
         uint64_t full_windows_total = 0;
+        Bytes accessed_total;  // see autoscale::Sample
+        Bytes idled_total;
         bool running = false;        // the kdamond is on
         std::optional<Error> error;  // why the last order could not be carried out
     };
@@ -84,7 +88,8 @@ class Reclaimer {
     Time regions_at_{};
     autoscale::Pace regions_pace_ = autoscale::Pace::quick;
     Time totals_at_{};
-    platform::DamonSysfs::Done of_this_kdamond_{};
+    // What its schemes had done when last looked at.
+    std::array<platform::DamonSysfs::Done, autoscale::k_schemes> of_this_kdamond_{};
     bool on_ = false;
 
     mutable std::mutex mutex_;  // protects what follows

@@ -16,6 +16,8 @@ struct Delta {
     Bytes came_back;  // swap-ins and file refaults
     Bytes paged_out;  // really: written to swap or freed, whichever is more
     uint64_t full_windows = 0;
+    Bytes accessed;
+    Bytes idled;
 };
 
 const State::Seen& newest(const State& state) {
@@ -46,6 +48,8 @@ Delta between(const State::Seen& from, const State::Seen& to) {
                                grown(from.sample.applied_total, to.sample.applied_total));
     delta.full_windows =
         detail::sub_saturating(to.sample.full_windows_total, from.sample.full_windows_total);
+    delta.accessed = grown(from.sample.accessed_total, to.sample.accessed_total);
+    delta.idled = grown(from.sample.idled_total, to.sample.idled_total);
     return delta;
 }
 
@@ -141,6 +145,7 @@ void go_calm(State& state, Time now) {
         worth_it ? k_rest_first : std::clamp<Micros>(state.rest * 2, k_rest_first, k_rest_most);
     state.rest_until = now + state.rest;
     state.pace = Pace::calm;
+    state.calm_since = now;
 }
 
 // The rate at which an apply step does not take longer than it may. A step's length is the time
@@ -148,7 +153,10 @@ void go_calm(State& state, Time now) {
 // growth). Below one block a window a lower rate makes no step shorter.
 Bytes step_ceiling(const State& state, const Delta& passed) {
     const Delta lately = between(back(state, k_psi_window), newest(state));
-    if (state.pace == Pace::calm || lately.full_windows == 0) {
+    if (state.pace == Pace::calm) {
+        return k_start_rate;  // the quick pace has to begin with a short step
+    }
+    if (lately.full_windows == 0) {
         return k_ceiling;
     }
     const auto period_of = [](const Delta& delta) {
@@ -177,6 +185,11 @@ Decision stopped(AgentState state, Micros next_step, std::string reason) {
 
 }  // namespace
 
+Bytes per_window(Bytes rate_per_s, Pace pace) {
+    const Micros window = pace == Pace::quick ? k_quick_window : k_calm_window;
+    return Bytes(detail::mul_div_saturating(rate_per_s.count(), as_us(window), 1'000'000));
+}
+
 Trigger trigger_for(BasisPoints psi_target) {
     constexpr Micros k_window = Millis(500);
     const Micros spike = accepted_stall(psi_target * 100, k_window);
@@ -189,6 +202,20 @@ BasisPoints psi_share(const State& state, Micros window) {
     }
     const Delta delta = between(back(state, window), newest(state));
     return std::min(k_full_bp, ratio(Bytes(as_us(delta.stalled)), Bytes(as_us(delta.span))));
+}
+
+std::optional<Bytes> working_set(const State& state) {
+    if (state.seen == 0 || state.pace != Pace::calm) {
+        return std::nullopt;
+    }
+    const State::Seen& from = back(state, k_working_set_window);
+    const Delta delta = between(from, newest(state));
+    // The first count of the calm pace comes an interval after its beginning.
+    if (delta.span < k_working_set_window || from.at < state.calm_since + k_calm_aggr) {
+        return std::nullopt;
+    }
+    return Bytes(detail::mul_div_saturating(delta.accessed.count(), as_us(k_calm_aggr),
+                                            as_us(delta.span)));
 }
 
 Decision step(const Policy& policy, const Sample& sample, State& state, Time now) {
@@ -250,24 +277,27 @@ Decision step(const Policy& policy, const Sample& sample, State& state, Time now
     const Delta lately = between(back(state, k_settle_window), newest(state));
     const Bytes out_per_s = per_second(lately.paged_out, lately.span);
     if (state.pace == Pace::calm && now >= state.rest_until &&
-        (lately.full_windows >= k_wake_full_windows || out_per_s >= k_settled_below * 2)) {
+        (lately.full_windows >= k_wake_full_windows || out_per_s >= k_settled_below * 2 ||
+         lately.idled >= k_wake_idled)) {
         go_quick(state, now);
-        state.rate_per_s = std::max(state.rate_per_s, k_start_rate);
+        state.rate_per_s = k_start_rate;
     } else if (state.pace == Pace::quick && out_per_s < k_settled_below &&
                now - state.quick_since >= k_quick_least + min_age(state)) {
         go_calm(state, now);
     }
 
     const bool calm = state.pace == Pace::calm;
+    const Bytes rate = calm ? state.rate_per_s / (k_calm_window / k_quick_window)
+                            : state.rate_per_s;
     return Decision{
         .state = calm ? AgentState::settled : AgentState::ramping,
         .page_out = true,
         .pace = state.pace,
-        .rate_per_s = state.rate_per_s,
-        .min_age = (calm ? k_calm_min_age : k_quick_min_age) * static_cast<int64_t>(state.patience),
+        .rate_per_s = rate,
+        .min_age = min_age(state),
         .next_step = calm ? k_calm_step : k_quick_step,
         .reason = verdict_text(policy, verdict) + "; paged out " + human(out_per_s) +
-                  "/s, may try " + human(state.rate_per_s) + "/s of what was idle for " +
+                  "/s, may try " + human(rate) + "/s of what was idle for " +
                   human(min_age(state))};
 }
 

@@ -13,6 +13,7 @@
 
 #include <array>
 #include <cstdint>
+#include <optional>
 #include <string>
 
 #include "engine/autoscale/status.h"
@@ -30,6 +31,8 @@ struct Sample {
     Bytes refault_file_total;
     Bytes applied_total;              // DAMON sz_applied of page-out, since agent start
     uint64_t full_windows_total = 0;  // DAMON qt_exceeds: quota windows that were used up
+    Bytes accessed_total;             // of regions in which accesses were seen, each interval anew
+    Bytes idled_total;                // of regions in which accesses were seen, then no more
     Bytes mem_total;
     Bytes mem_available;
     Bytes swap_free;
@@ -37,6 +40,9 @@ struct Sample {
     bool trigger_fired = false;  // the PSI trigger, since the last step
     bool operator==(const Sample&) const = default;
 };
+
+// Between two counts of accessed_total at the calm pace.
+constexpr Micros k_calm_aggr = Millis(2'500);
 
 // How closely the guest is watched while page-out runs.
 enum class Pace {
@@ -66,11 +72,12 @@ struct State {
     std::array<Seen, k_history> history{};  // ring; `seen` counts all ever put in
     uint64_t seen = 0;
     Pace pace = Pace::quick;
-    Bytes rate_per_s;
+    Bytes rate_per_s;       // of the quick pace; the calm one's slices are the same, only rarer
     uint64_t patience = 1;  // times the pace's own min_age: grows when pages are wanted back
     Time patience_at{};     // when it last changed
     Micros debt{0};         // stalls beyond what was accepted, not yet made up for
     Time quick_since{};
+    Time calm_since{};
     Bytes out_when_quick;  // paged out in total when the quick pace began
     Micros rest{0};        // how long the calm pace lasts at the least
     Time rest_until{};
@@ -85,10 +92,13 @@ struct State {
 // k_step_target (stated limit: 50 ms). One huge page is the least that a step can do.
 constexpr Micros k_quick_window = Millis(20);
 constexpr Micros k_step_target = Millis(45);  // from one window to the next
-constexpr uint64_t k_windows_per_s = 50;
+constexpr Micros k_calm_window = Millis(500);
+
+// What a slice of `rate_per_s` is.
+[[nodiscard]] Bytes per_window(Bytes rate_per_s, Pace pace);
 
 // Rates. The start is one block a window: 100 MiB/s. The ceiling keeps the integers small.
-constexpr Bytes k_start_rate = k_block * k_windows_per_s;
+constexpr Bytes k_start_rate = k_block * (Micros(Seconds(1)) / k_quick_window);
 constexpr Bytes k_floor_rate = 4_MiB;
 constexpr Bytes k_ceiling = 1_GiB;
 
@@ -114,10 +124,12 @@ constexpr Micros k_hold_forgiven_after = Seconds(60);
 constexpr Micros k_quick_least = Seconds(8);
 constexpr Bytes k_settled_below = 1_MiB;  // paged out a second, over k_settle_window
 constexpr Micros k_settle_window = Seconds(5);
-// At the calm pace page-out gets a trickle. When it uses that up, there is more to be had.
+// At the calm pace page-out gets a trickle. When it uses that up, there is more to be had. Sooner
+// than that shows that much memory was accessed no more.
 constexpr uint64_t k_wake_full_windows = 4;
+constexpr Bytes k_wake_idled = 64_MiB;
 // Looking closely costs; after a look that found little, the next one waits twice as long.
-constexpr Micros k_rest_first = Seconds(5);
+constexpr Micros k_rest_first = Seconds(10);
 constexpr Micros k_rest_most = Seconds(300);
 constexpr Bytes k_worth_a_look = 16_MiB;
 // The price of a 4 KiB page that came back without showing in PSI: what a read from a local SSD
@@ -129,6 +141,11 @@ constexpr Micros k_refault_price{25};
 
 // Share of the last `window` (at most what history holds) that some task stalled on memory.
 [[nodiscard]] BasisPoints psi_share(const State& state, Micros window);
+
+// What was accessed within an aggregation interval of the calm pace, on average over the last
+// k_working_set_window of it; none while it has not been calm for so long.
+constexpr Micros k_working_set_window = Seconds(20);
+[[nodiscard]] std::optional<Bytes> working_set(const State& state);
 
 // The PSI trigger that stops page-out at once: a hundred times the accepted share, at least 50 ms,
 // within half a second (the shortest window that the kernel takes). Less is for the loop, which

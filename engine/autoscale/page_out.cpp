@@ -27,10 +27,10 @@ constexpr PaceAttrs k_quick{.sample = Millis(4),
                             .apply = Millis(4),
                             .window = k_quick_window};
 constexpr PaceAttrs k_calm{.sample = Millis(500),
-                           .aggr = Seconds(5),
+                           .aggr = k_calm_aggr,
                            .nr_regions = {10, 100},
                            .apply = Millis(500),
-                           .window = Millis(500)};
+                           .window = k_calm_window};
 
 const PaceAttrs& attrs_of(Pace pace) {
     return pace == Pace::quick ? k_quick : k_calm;
@@ -45,6 +45,24 @@ damon::Intervals intervals_of(const PaceAttrs& attrs) {
 
 damon::Filter reject(damon::FilterType type, bool matching) {
     return damon::Filter{.type = type, .matching = matching, .allow = false};
+}
+
+damon::AccessPattern accessed() {
+    damon::AccessPattern pattern = damon::k_any_pattern;
+    pattern.nr_accesses.min = SampleCount(1);
+    return pattern;
+}
+
+// A region's age starts anew in the interval in which its last access is an interval ago.
+damon::AccessPattern idled() {
+    damon::AccessPattern pattern = damon::k_any_pattern;
+    pattern.nr_accesses.max = SampleCount(0);
+    pattern.age.max = AggrIntervals(0);
+    return pattern;
+}
+
+damon::Scheme counting(const damon::AccessPattern& pattern) {
+    return damon::Scheme{.action = damon::Action::stat, .pattern = pattern};
 }
 
 bool dense(const PieceOfRam& piece) {
@@ -108,13 +126,12 @@ damon::Kdamond clearing_kdamond(const std::vector<damon::Region>& regions) {
 damon::Kdamond page_out_kdamond(const Decision& decision, const std::vector<damon::Region>& regions,
                                 const damon::Features& features) {
     const PaceAttrs& attrs = attrs_of(decision.pace);
-    // The same slice at both paces: an apply step must be as short at the calm one.
     damon::ReclaimSettings settings;
     settings.min_age = decision.min_age;
     // NB: whole pages. 6.12 never calls a quota full while less than a page of it is left: it then
     // starts every window at the lowest address again and never gets to the rest
     // (mm/damon/core.c, damos_apply_scheme; fixed by the "rest < min_region_sz" test of 7.3).
-    settings.bytes = decision.rate_per_s / k_windows_per_s / k_page.count() * k_page.count();
+    settings.bytes = per_window(decision.rate_per_s, decision.pace) / k_page.count() * k_page.count();
     settings.reset_interval = std::chrono::duration_cast<Millis>(attrs.window);
     settings.apply_interval = attrs.apply;
     // No weights: everything that matches is equally unaccessed, and ranking by age would starve
@@ -123,6 +140,9 @@ damon::Kdamond page_out_kdamond(const Decision& decision, const std::vector<damo
     damon::Kdamond kdamond =
         damon::reclaim_kdamond(regions, intervals_of(attrs), settings, features);
     kdamond.contexts[0].attrs.nr_regions = attrs.nr_regions;
+    auto& schemes = kdamond.contexts[0].schemes;
+    schemes.push_back(counting(accessed()));
+    schemes.push_back(counting(idled()));
     return kdamond;
 }
 

@@ -27,14 +27,6 @@ Scheme reclaim_scheme(const ReclaimSettings& settings, const Intervals& interval
     if (features.has(Feature::max_nr_snapshots)) {
         scheme.stats.max_nr_snapshots = settings.max_nr_snapshots;
     }
-    if (settings.stop_above_free > Permil(0)) {
-        // mid = high: goes on as soon as no more than that is free. The interval only matters when
-        // no other scheme keeps the kdamond awake.
-        scheme.watermarks = {.metric = WatermarkMetric::free_mem_rate,
-                             .interval = settings.apply_interval,
-                             .high = settings.stop_above_free,
-                             .mid = settings.stop_above_free};
-    }
     return scheme;
 }
 
@@ -45,9 +37,6 @@ Kdamond reclaim_kdamond(std::vector<Region> regions, const Intervals& intervals,
     context.attrs.intervals = intervals;
     context.targets.emplace_back().regions = std::move(regions);
     context.schemes.push_back(reclaim_scheme(settings, intervals, features));
-    if (settings.stop_above_free > Permil(0)) {
-        context.schemes.push_back({.action = Action::stat, .pattern = k_any_pattern});
-    }
     Kdamond kdamond;
     kdamond.contexts.push_back(std::move(context));
     return kdamond;

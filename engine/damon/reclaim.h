@@ -20,20 +20,12 @@ struct ReclaimSettings {
     Micros apply_interval{50'000};
     QuotaWeights weights{Permil(0), Permil(0), Permil(1000)};  // coldest = longest idle
     uint64_t max_nr_snapshots = 0;  // where the kernel has it; see Stats for what it does not stop
-    // The scheme stops by itself while more of RAM than this is free, whoever is alive: what is
-    // paged out becomes free. At most one apply interval's quota too much (measured on 6.12
-    // and 7.3). 0 = no such stop. Needs a second scheme: DAMON stops monitoring when all are
-    // deactivated.
-    Permil stop_above_free{0};
 
     bool operator==(const ReclaimSettings&) const = default;
 };
 
-// The pageout scheme's place in its context, and that of the stat scheme behind it (if there is
-// one), which matches everything: it keeps the monitoring going, and its tried regions are a
-// snapshot.
+// The pageout scheme's place in its context.
 constexpr size_t k_reclaim_scheme = 0;
-constexpr size_t k_stat_scheme = 1;
 
 [[nodiscard]] Scheme reclaim_scheme(const ReclaimSettings& settings, const Intervals& intervals,
                                     const Features& features);

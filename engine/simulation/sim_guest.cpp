@@ -87,7 +87,7 @@ void SimGuest::page_out(const autoscale::Decision& decision) {
     }
     // A slice of the quota for each window, as plan and kernel do it (autoscale/page_out.cpp).
     const Micros window =
-        decision.pace == autoscale::Pace::quick ? autoscale::k_quick_window : Micros(Millis(500));
+        decision.pace == autoscale::Pace::quick ? autoscale::k_quick_window : autoscale::k_calm_window;
     if (now_ - window_since_ < window) {
         return;
     }
@@ -95,7 +95,7 @@ void SimGuest::page_out(const autoscale::Decision& decision) {
     // Whole pieces, as huge pages are. The swap device takes what it can, not a byte more a second.
     device_credit_ =
         std::min(device_credit_ + over(config_.page_out_per_s, window), config_.page_out_per_s);
-    const Bytes quota = decision.rate_per_s / autoscale::k_windows_per_s;
+    const Bytes quota = autoscale::per_window(decision.rate_per_s, decision.pace);
     auto left =
         std::min((quota + k_block - Bytes(1)).count(), device_credit_.count()) / k_block.count();
     for (auto& group : groups_) {
@@ -114,12 +114,36 @@ void SimGuest::page_out(const autoscale::Decision& decision) {
     }
 }
 
+// The two counting schemes (autoscale/page_out.h). At the quick pace their intervals are too short
+// to tell anything; nothing is counted here.
+void SimGuest::count(const autoscale::Decision& decision) {
+    if (!decision.page_out || decision.pace == autoscale::Pace::quick) {
+        counted_at_ = now_;
+        return;
+    }
+    if (now_ - counted_at_ < autoscale::k_calm_aggr) {
+        return;
+    }
+    counted_at_ = now_;
+    for (const auto& group : groups_) {
+        for (const auto& piece : group.pieces) {
+            const Micros idle = now_ - piece.accessed;
+            accessed_ += idle < autoscale::k_calm_aggr ? k_block : Bytes(0);
+            idled_ += piece.resident && idle >= autoscale::k_calm_aggr &&
+                              idle < autoscale::k_calm_aggr * 2
+                          ? k_block
+                          : Bytes(0);
+        }
+    }
+}
+
 void SimGuest::run(Micros span, const autoscale::Decision& decision) {
     const Time end = now_ + span;
     while (now_ < end) {
         now_ += k_tick;
         access_due();
         page_out(decision);
+        count(decision);
     }
     while (!recent_.empty() && now_ - recent_.front().first > Seconds(1)) {
         recent_.pop_front();
@@ -161,6 +185,8 @@ autoscale::Sample SimGuest::sample() const {
     sample.swap_out_total = swap_out_;
     sample.applied_total = swap_out_;
     sample.full_windows_total = full_windows_;
+    sample.accessed_total = accessed_;
+    sample.idled_total = idled_;
     sample.mem_total = config_.ram;
     sample.mem_available = free();
     sample.swap_free = config_.ram;

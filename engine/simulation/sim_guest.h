@@ -57,6 +57,7 @@ class SimGuest {
 
     void access_due();
     void page_out(const autoscale::Decision& decision);
+    void count(const autoscale::Decision& decision);
     void stall(Micros duration);
 
     SimGuestConfig config_;
@@ -69,6 +70,9 @@ class SimGuest {
     uint64_t full_windows_ = 0;
     Time running_since_{};
     Time window_since_{};
+    Time counted_at_{};
+    Bytes accessed_;
+    Bytes idled_;
     Bytes device_credit_;
     bool running_ = false;
     std::deque<std::pair<Time, Micros>> recent_;  // PSI stalls of the last second

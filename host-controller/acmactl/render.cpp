@@ -108,7 +108,8 @@ void add_agent(std::string& text, const proto::VmAgent& agent) {
     add(text, "  memory",
         human(status.mem_total) + ", free " + human(status.mem_free) + ", available " +
             human(status.mem_available));
-    add(text, "  working set", human(status.working_set));
+    add(text, "  working set",
+        status.working_set == Bytes(0) ? "not known yet" : human(status.working_set));
     add(text, "  psi", human(status.psi));
     add(text, "  page-out",
         human(status.quota_per_s) + " a second at most, " + human(status.reclaimed_total) +

@@ -18,7 +18,7 @@ class Options:
     kernel: str = "6.12"
     memory_mib: int = 1024
     smp: int = 2
-    swap: str = ""  # "", "disk:MIB" or "zram:MIB[:ALGORITHM]"
+    swap: str = ""  # "", "disk:MIB", "ssd:MIB" or "zram:MIB[:ALGORITHM]"
     add: list = dataclasses.field(default_factory=list)  # "PATH" or "PATH:DESTINATION"
     modules: list = dataclasses.field(default_factory=list)  # on top of those that the options imply
     cmdline: str = ""
@@ -37,14 +37,18 @@ class Options:
 
 
 def swap_parts(swap):
-    """("disk"|"zram"|"", MiB, algorithm)"""
+    """("disk"|"ssd"|"zram"|"", MiB, algorithm). An ssd is a disk that the guest was told does not rotate."""
     if not swap or swap == "none":
         return "", 0, ""
     kind, _, rest = swap.partition(":")
     size, _, algorithm = rest.partition(":")
-    if kind not in ("disk", "zram") or not size.isdigit():
-        raise RigError(f"swap is disk:MIB, zram:MIB[:ALGORITHM] or none, not '{swap}'")
+    if kind not in ("disk", "ssd", "zram") or not size.isdigit():
+        raise RigError(f"swap is disk:MIB, ssd:MIB, zram:MIB[:ALGORITHM] or none, not '{swap}'")
     return kind, int(size), algorithm or "lz4"
+
+
+def swap_is_a_disk(options):
+    return swap_parts(options.swap)[0] in ("disk", "ssd")
 
 
 def guest_modules(options):
@@ -52,7 +56,7 @@ def guest_modules(options):
     modules = list(options.modules)
     if options.balloon_driver:
         modules.insert(0, "virtio_balloon")
-    if kind == "disk":
+    if swap_is_a_disk(options):
         modules.append("virtio_blk")
     if kind == "zram":
         # 6.12 has lz4 behind the crypto API as modules that zram does not name as dependencies.
@@ -65,8 +69,8 @@ def guest_cmdline(options):
     words = ["console=ttyS0", "quiet", "panic=1"]
     if options.icount:
         words.append("nokaslr")
-    if kind == "disk":
-        words.append("acma.swap=disk")
+    if swap_is_a_disk(options):
+        words.append(f"acma.swap={kind}")
     if kind == "zram":
         words.append(f"acma.swap=zram:{size}M:{algorithm}")
     return " ".join(words + ([options.cmdline] if options.cmdline else []))

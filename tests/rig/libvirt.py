@@ -21,7 +21,7 @@ from xml.sax.saxutils import escape, quoteattr
 from . import hostmem, system, workdir
 from .channel import PORT
 from .errors import RigError
-from .guest import BaseGuest, Options, build_initramfs, guest_cmdline, make_swap_image, swap_parts
+from .guest import BaseGuest, Options, build_initramfs, guest_cmdline, make_swap_image, swap_is_a_disk
 from .kernel import Kernel
 from .qemu import accelerator
 
@@ -286,12 +286,11 @@ class LibvirtGuest(BaseGuest):
 
     def _start(self, policy, rewrite):
         options = self.options
-        kind, _, _ = swap_parts(options.swap)
         paths = Paths(
             initramfs=build_initramfs(options, os.path.join(self.directory, "initramfs")),
             console=self.console_path,
             command_socket=self.socket(PORT),
-            swap_image=make_swap_image(options, os.path.join(self.directory, "swap.img")) if kind == "disk" else "",
+            swap_image=make_swap_image(options, os.path.join(self.directory, "swap.img")) if swap_is_a_disk(options) else "",
             kind="kvm" if accelerator(options.accel, options.kernel) == "kvm" else "qemu",
         )
         text = domain_xml(self.name, self.uuid, options, policy, paths)

@@ -10,7 +10,7 @@ import time
 from . import hostmem, system
 from .channel import PORT, connect_when_there
 from .errors import RigError
-from .guest import BaseGuest, Options, build_initramfs, guest_cmdline, make_swap_image, swap_parts
+from .guest import BaseGuest, Options, build_initramfs, guest_cmdline, make_swap_image, swap_is_a_disk
 from .kernel import Kernel, cache_dir
 
 
@@ -103,7 +103,7 @@ class Guest(BaseGuest):
             command += ["-device", f"virtserialport,chardev=port{number},name={port}"]
         if options.balloon:
             command += ["-device", "virtio-balloon-pci,id=balloon,free-page-reporting=on,deflate-on-oom=on"]
-        if swap_parts(options.swap)[0] == "disk":
+        if swap_is_a_disk(options):
             image = make_swap_image(options, os.path.join(self.directory, "swap.img"))
             command += ["-drive", f"file={image},format=raw,if=none,id=swap,cache=unsafe,discard=unmap"]
             command += ["-device", "virtio-blk-pci,drive=swap,serial=swap"]

@@ -103,8 +103,10 @@ TEST(AgentLoop, FollowsAWorkingSetThatShrinksWhileItIsSettled) {
     const size_t more = loop.guest.allocate(400_MiB, Millis(100));
     loop.run(Seconds(60));
     EXPECT_GE(loop.guest.resident(), 600_MiB);
+    EXPECT_NEAR(static_cast<double>(autoscale::working_set(loop.state).value_or(Bytes(0)).count()),
+                static_cast<double>((600_MiB).count()), static_cast<double>((60_MiB).count()));
     loop.guest.set_period(more, Micros(0));
-    loop.run(Seconds(40));
+    loop.run(Seconds(20));
     EXPECT_LE(loop.guest.resident(), 260_MiB);
 }
 
@@ -118,7 +120,7 @@ TEST(AgentLoop, FollowsABigChangeEvenWhenItHasBecomePatient) {
     loop.run(Seconds(120));
     ASSERT_GE(loop.state.patience, 4U);
     loop.guest.set_period(more, Micros(0));
-    loop.run(Seconds(60));
+    loop.run(Seconds(30));
     EXPECT_LE(loop.guest.resident(), 400_MiB);
 }
 

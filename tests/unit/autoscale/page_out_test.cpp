@@ -79,6 +79,20 @@ TEST(PageOutKdamond, TakesOnlyWhatWasNotAccessedForTheAgeAskedFor) {
               Seconds(4));
 }
 
+TEST(PageOutKdamond, CountsWhatIsAccessedAndWhatHasJustBecomeIdle) {
+    const Decision decision{.page_out = true, .rate_per_s = 100_MiB, .min_age = Seconds(4)};
+    const auto kdamond = page_out_kdamond(decision, k_regions, {});
+    const auto& schemes = kdamond.contexts[0].schemes;
+    ASSERT_EQ(schemes.size(), k_schemes);
+    for (const size_t counting : {k_accessed_scheme, k_idled_scheme}) {
+        EXPECT_EQ(schemes[counting].action, damon::Action::stat);
+        EXPECT_EQ(schemes[counting].apply_interval, Micros(0)) << "once an aggregation interval";
+    }
+    EXPECT_EQ(schemes[k_accessed_scheme].pattern.nr_accesses.min, SampleCount(1));
+    EXPECT_EQ(schemes[k_idled_scheme].pattern.nr_accesses.max, SampleCount(0));
+    EXPECT_EQ(schemes[k_idled_scheme].pattern.age.max, AggrIntervals(0));
+}
+
 TEST(ClearingKdamond, LetsNoPageThrough) {
     const auto kdamond = clearing_kdamond(k_regions);
     EXPECT_TRUE(damon::validate({kdamond}, {}).ok())

@@ -23,8 +23,14 @@ Kdamond typical_reclaim(const Features& features) {
     settings.bytes = 10_MiB;
     settings.time = Millis(5);
     settings.max_nr_snapshots = 40;
-    settings.stop_above_free = Permil(300);
-    return reclaim_kdamond(k_two_ranges, intervals, settings, features);
+    Kdamond kdamond = reclaim_kdamond(k_two_ranges, intervals, settings, features);
+    auto& schemes = kdamond.contexts[0].schemes;
+    schemes[k_reclaim_scheme].watermarks = {.metric = WatermarkMetric::free_mem_rate,
+                                            .interval = settings.apply_interval,
+                                            .high = Permil(300),
+                                            .mid = Permil(300)};
+    schemes.push_back({.action = Action::stat, .pattern = k_any_pattern});
+    return kdamond;
 }
 
 Plan must_plan(const Kdamonds& desired, const Tree& current, const Features& features) {

@@ -35,23 +35,6 @@ TEST_P(ReclaimOnKernel, PagesOutOnlyWhatWasNotAccessedForTheMinimumAge) {
     EXPECT_EQ(pattern.age.min, AggrIntervals(13));
 }
 
-TEST_P(ReclaimOnKernel, StopsByItselfAboveTheFreeMemoryThatItMayMake) {
-    ReclaimSettings settings;
-    EXPECT_EQ(make(settings).contexts[0].schemes.size(), 1U);
-    EXPECT_EQ(make(settings).contexts[0].schemes[k_reclaim_scheme].watermarks, Watermarks{});
-    settings.stop_above_free = Permil(432);
-    const Kdamond kdamond = make(settings);
-    const Watermarks marks = kdamond.contexts[0].schemes[k_reclaim_scheme].watermarks;
-    EXPECT_EQ(marks.metric, WatermarkMetric::free_mem_rate);
-    EXPECT_EQ(marks.high, Permil(432));
-    EXPECT_EQ(marks.mid, Permil(432));
-    EXPECT_EQ(marks.low, Permil(0));
-    EXPECT_TRUE(validate({kdamond}, features_).ok());
-    const Scheme stat = kdamond.contexts[0].schemes[k_stat_scheme];
-    EXPECT_EQ(stat.pattern, k_any_pattern) << "keeps the monitoring awake";
-    EXPECT_EQ(stat.watermarks.metric, WatermarkMetric::none);
-}
-
 TEST_P(ReclaimOnKernel, ChargesInFullWhatIsStillBeingWritten) {
     const Quota quota = make(ReclaimSettings{}).contexts[0].schemes[k_reclaim_scheme].quota;
     EXPECT_EQ(quota.fail_charge_denom, 0U);
