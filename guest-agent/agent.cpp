@@ -171,6 +171,7 @@ void Agent::step(Time now) {
         sample.oom_kills_total = seen_.vmstat.oom_kills_total;
         sample.mem_total = seen_.meminfo.total;
         sample.mem_available = seen_.meminfo.available;
+        sample.mem_free = seen_.meminfo.free;
         sample.swap_free = seen_.meminfo.swap_free;
         sample.trigger_fired = fired;
         if (reclaimer_) {

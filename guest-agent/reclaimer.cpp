@@ -20,9 +20,6 @@ namespace acma::agent {
 namespace {
 
 constexpr size_t k_kdamond = 0;
-// How old the map of used memory may get; making it costs about 10 million instructions.
-constexpr Micros k_regions_age_quick = Seconds(15);
-constexpr Micros k_regions_age_calm = Seconds(20);
 // At the calm pace what was done is only read this often: on 6.12 reading takes a tenth of a
 // second.
 constexpr Micros k_totals_age_calm = Seconds(2);
@@ -259,7 +256,7 @@ Status Reclaimer::carry_out(const autoscale::Decision& decision) {
     return status;
 }
 
-Status Reclaimer::refresh_regions(autoscale::Pace pace) {
+Status Reclaimer::refresh_regions(const autoscale::Decision& decision) {
     const auto pieces = platform::probe_page_map(paths_.kpageflags, ram_);
     std::vector<autoscale::PieceOfRam> ram;
     const bool any = pieces && std::any_of(pieces->begin(), pieces->end(),
@@ -281,9 +278,9 @@ Status Reclaimer::refresh_regions(autoscale::Pace pace) {
                            .probes = 1});
         }
     }
-    regions_ = autoscale::worth_monitoring(ram, pace);
-    regions_pace_ = pace;
-    regions_at_ = platform::now();
+    regions_ = autoscale::worth_monitoring(ram, decision.pace);
+    regions_pace_ = decision.pace;
+    regions_map_ = decision.map;
     return {};
 }
 
@@ -366,7 +363,7 @@ Status Reclaimer::wait_until_cleared() {
 Status Reclaimer::start(const autoscale::Decision& decision) {
     on_ = false;
     of_this_kdamond_ = {};
-    if (const Status status = refresh_regions(decision.pace); !status) {
+    if (const Status status = refresh_regions(decision); !status) {
         return status;
     }
     if (written_.empty()) {
@@ -402,9 +399,8 @@ Status Reclaimer::change(const autoscale::Decision& decision) {
     if (!on_) {
         return start(decision);
     }
-    if (regions_pace_ != decision.pace ||
-        now - regions_at_ > (quick ? k_regions_age_quick : k_regions_age_calm)) {
-        if (const Status status = refresh_regions(decision.pace); !status) {
+    if (regions_pace_ != decision.pace || regions_map_ != decision.map) {
+        if (const Status status = refresh_regions(decision); !status) {
             return status;
         }
     }

@@ -72,7 +72,7 @@ class Reclaimer {
     [[nodiscard]] Status switch_on();
     [[nodiscard]] Status wait_until_cleared();
     [[nodiscard]] Status update_totals();
-    [[nodiscard]] Status refresh_regions(autoscale::Pace pace);
+    [[nodiscard]] Status refresh_regions(const autoscale::Decision& decision);
     [[nodiscard]] Status note(const damon::Kdamond& next);
     [[nodiscard]] bool wanted() const;
 
@@ -85,7 +85,7 @@ class Reclaimer {
     damon::OwnershipRecord record_;
     damon::Kdamonds written_;
     std::vector<damon::Region> regions_;
-    Time regions_at_{};
+    uint64_t regions_map_ = 0;  // see autoscale::Decision
     autoscale::Pace regions_pace_ = autoscale::Pace::quick;
     Time totals_at_{};
     // What its schemes had done when last looked at.

@@ -144,6 +144,7 @@ void go_calm(State& state, Time now) {
     state.rest =
         worth_it ? k_rest_first : std::clamp<Micros>(state.rest * 2, k_rest_first, k_rest_most);
     state.rest_until = now + state.rest;
+    state.idled_much = false;
     state.pace = Pace::calm;
     state.calm_since = now;
 }
@@ -172,6 +173,33 @@ Bytes step_ceiling(const State& state, const Delta& passed) {
 Micros min_age(const State& state) {
     const Micros learned = k_quick_min_age * static_cast<int64_t>(state.patience);
     return state.pace == Pace::calm ? std::max(k_calm_min_age, learned) : learned;
+}
+
+// Does the calm pace end? `state.idled_much` is updated.
+bool wakes(State& state, const Delta& lately, Bytes out_per_s, Time now) {
+    // What the first count of this pace finds idle was idle before.
+    if (state.pace != Pace::calm || now < state.calm_since + k_rest_first) {
+        return false;
+    }
+    state.idled_much = state.idled_much || lately.idled >= k_wake_idled;
+    if (now >= state.rest_until) {
+        return state.idled_much || out_per_s >= k_wake_rate;
+    }
+    return lately.idled >= k_wake_idled * static_cast<uint64_t>(state.rest / k_rest_first);
+}
+
+// At the quick pace page-out changes what is free all the time.
+void look_at_used_memory(State& state, Time now) {
+    const Bytes free = newest(state).sample.mem_free;
+    const Bytes moved = free > state.map_free ? free - state.map_free : state.map_free - free;
+    const Micros age = now - state.map_at;
+    const bool calm = state.pace == Pace::calm;
+    if (state.map == 0 || age >= (calm ? k_map_age_calm : k_map_age_quick) ||
+        (calm && age >= k_map_age_least && moved >= k_map_changed)) {
+        ++state.map;
+        state.map_at = now;
+        state.map_free = free;
+    }
 }
 
 Decision stopped(AgentState state, Micros next_step, std::string reason) {
@@ -214,8 +242,8 @@ std::optional<Bytes> working_set(const State& state) {
     if (delta.span < k_working_set_window || from.at < state.calm_since + k_calm_aggr) {
         return std::nullopt;
     }
-    return Bytes(detail::mul_div_saturating(delta.accessed.count(), as_us(k_calm_aggr),
-                                            as_us(delta.span)));
+    return Bytes(
+        detail::mul_div_saturating(delta.accessed.count(), as_us(k_calm_aggr), as_us(delta.span)));
 }
 
 Decision step(const Policy& policy, const Sample& sample, State& state, Time now) {
@@ -276,9 +304,7 @@ Decision step(const Policy& policy, const Sample& sample, State& state, Time now
 
     const Delta lately = between(back(state, k_settle_window), newest(state));
     const Bytes out_per_s = per_second(lately.paged_out, lately.span);
-    if (state.pace == Pace::calm && now >= state.rest_until &&
-        (lately.full_windows >= k_wake_full_windows || out_per_s >= k_settled_below * 2 ||
-         lately.idled >= k_wake_idled)) {
+    if (wakes(state, lately, out_per_s, now)) {
         go_quick(state, now);
         state.rate_per_s = k_start_rate;
     } else if (state.pace == Pace::quick && out_per_s < k_settled_below &&
@@ -286,19 +312,20 @@ Decision step(const Policy& policy, const Sample& sample, State& state, Time now
         go_calm(state, now);
     }
 
+    look_at_used_memory(state, now);
     const bool calm = state.pace == Pace::calm;
-    const Bytes rate = calm ? state.rate_per_s / (k_calm_window / k_quick_window)
-                            : state.rate_per_s;
-    return Decision{
-        .state = calm ? AgentState::settled : AgentState::ramping,
-        .page_out = true,
-        .pace = state.pace,
-        .rate_per_s = rate,
-        .min_age = min_age(state),
-        .next_step = calm ? k_calm_step : k_quick_step,
-        .reason = verdict_text(policy, verdict) + "; paged out " + human(out_per_s) +
-                  "/s, may try " + human(rate) + "/s of what was idle for " +
-                  human(min_age(state))};
+    const Bytes rate =
+        calm ? state.rate_per_s / (k_calm_window / k_quick_window) : state.rate_per_s;
+    return Decision{.state = calm ? AgentState::settled : AgentState::ramping,
+                    .page_out = true,
+                    .pace = state.pace,
+                    .rate_per_s = rate,
+                    .min_age = min_age(state),
+                    .map = state.map,
+                    .next_step = calm ? k_calm_step : k_quick_step,
+                    .reason = verdict_text(policy, verdict) + "; paged out " + human(out_per_s) +
+                              "/s, may try " + human(rate) + "/s of what was idle for " +
+                              human(min_age(state))};
 }
 
 }  // namespace acma::autoscale

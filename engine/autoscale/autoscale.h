@@ -35,6 +35,7 @@ struct Sample {
     Bytes idled_total;                // of regions in which accesses were seen, then no more
     Bytes mem_total;
     Bytes mem_available;
+    Bytes mem_free;
     Bytes swap_free;
     uint64_t oom_kills_total = 0;
     bool trigger_fired = false;  // the PSI trigger, since the last step
@@ -56,6 +57,7 @@ struct Decision {
     Pace pace = Pace::quick;
     Bytes rate_per_s;     // what page-out may try in a second
     Micros min_age{0};    // what was accessed within this is left alone
+    uint64_t map = 0;     // another number than before: look anew at which memory is used
     Micros next_step{0};  // when to look again
     std::string reason;   // a sentence with the numbers that made it
     bool operator==(const Decision&) const = default;
@@ -81,6 +83,10 @@ struct State {
     Bytes out_when_quick;  // paged out in total when the quick pace began
     Micros rest{0};        // how long the calm pace lasts at the least
     Time rest_until{};
+    bool idled_much = false;  // in the calm pace, and not looked at closely yet
+    uint64_t map = 0;         // how often the used memory was to be looked at
+    Time map_at{};
+    Bytes map_free;  // free memory then
     Time hold_until{};
     Micros hold{0};  // length of the last hold-off
     bool holding = false;
@@ -124,14 +130,21 @@ constexpr Micros k_hold_forgiven_after = Seconds(60);
 constexpr Micros k_quick_least = Seconds(8);
 constexpr Bytes k_settled_below = 1_MiB;  // paged out a second, over k_settle_window
 constexpr Micros k_settle_window = Seconds(5);
-// At the calm pace page-out gets a trickle. When it uses that up, there is more to be had. Sooner
-// than that shows that much memory was accessed no more.
-constexpr uint64_t k_wake_full_windows = 4;
+// At the calm pace page-out gets a trickle. When that finds this much a second, there is more to be
+// had. Sooner than that shows that much memory was accessed no more.
+constexpr Bytes k_wake_rate = 2_MiB;
 constexpr Bytes k_wake_idled = 64_MiB;
-// Looking closely costs; after a look that found little, the next one waits twice as long.
+// Looking closely costs; after a look that found little, the next one waits twice as long, unless
+// that many times more memory has become idle.
 constexpr Micros k_rest_first = Seconds(10);
 constexpr Micros k_rest_most = Seconds(300);
 constexpr Bytes k_worth_a_look = 16_MiB;
+// How old the agent's idea of which memory is used may get. Making it costs about ten million
+// instructions.
+constexpr Micros k_map_age_quick = Seconds(15);
+constexpr Micros k_map_age_calm = Seconds(60);
+constexpr Micros k_map_age_least = Seconds(4);
+constexpr Bytes k_map_changed = 32_MiB;
 // The price of a 4 KiB page that came back without showing in PSI: what a read from a local SSD
 // takes with half of the pages hitting readahead. Guests with faster swap are treated too gently.
 constexpr Micros k_refault_price{25};

@@ -131,7 +131,8 @@ damon::Kdamond page_out_kdamond(const Decision& decision, const std::vector<damo
     // NB: whole pages. 6.12 never calls a quota full while less than a page of it is left: it then
     // starts every window at the lowest address again and never gets to the rest
     // (mm/damon/core.c, damos_apply_scheme; fixed by the "rest < min_region_sz" test of 7.3).
-    settings.bytes = per_window(decision.rate_per_s, decision.pace) / k_page.count() * k_page.count();
+    settings.bytes =
+        per_window(decision.rate_per_s, decision.pace) / k_page.count() * k_page.count();
     settings.reset_interval = std::chrono::duration_cast<Millis>(attrs.window);
     settings.apply_interval = attrs.apply;
     // No weights: everything that matches is equally unaccessed, and ranking by age would starve

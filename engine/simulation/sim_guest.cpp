@@ -86,8 +86,8 @@ void SimGuest::page_out(const autoscale::Decision& decision) {
         return;
     }
     // A slice of the quota for each window, as plan and kernel do it (autoscale/page_out.cpp).
-    const Micros window =
-        decision.pace == autoscale::Pace::quick ? autoscale::k_quick_window : autoscale::k_calm_window;
+    const Micros window = decision.pace == autoscale::Pace::quick ? autoscale::k_quick_window
+                                                                  : autoscale::k_calm_window;
     if (now_ - window_since_ < window) {
         return;
     }
@@ -189,6 +189,7 @@ autoscale::Sample SimGuest::sample() const {
     sample.idled_total = idled_;
     sample.mem_total = config_.ram;
     sample.mem_available = free();
+    sample.mem_free = free();
     sample.swap_free = config_.ram;
     return sample;
 }
