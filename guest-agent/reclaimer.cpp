@@ -278,7 +278,10 @@ Status Reclaimer::refresh_regions(const autoscale::Decision& decision) {
                            .probes = 1});
         }
     }
-    regions_ = autoscale::worth_monitoring(ram, decision.pace);
+    const bool goes_on =
+        on_ && regions_pace_ == autoscale::Pace::quick && decision.pace == autoscale::Pace::quick;
+    regions_ = autoscale::worth_monitoring(ram, decision.pace,
+                                           goes_on ? regions_ : std::vector<damon::Region>{});
     regions_pace_ = decision.pace;
     regions_map_ = decision.map;
     return {};

@@ -2,6 +2,7 @@
 #include "proto/json.h"
 
 #include <algorithm>
+#include <charconv>
 #include <exception>
 #include <memory>
 #include <utility>
@@ -67,8 +68,14 @@ bool is_number(std::string_view text) {
     return text.empty();
 }
 
-// Before jsoncpp spends memory: depth and number of values; and what jsoncpp 1.9.5 takes even in
-// strict mode: comments, numbers such as 01 and +1, control characters in strings. It follows only
+// jsoncpp 1.9.6 makes an infinity of 1e999.
+bool fits_a_double(std::string_view number) {
+    double value = 0;
+    return std::from_chars(number.data(), number.data() + number.size(), value).ec == std::errc();
+}
+
+// Before jsoncpp spends memory: depth and number of values; and what jsoncpp takes even in strict
+// mode: comments, numbers such as 01 and +1, control characters in strings. It follows only
 // strings, brackets and numbers; whether the whole is JSON is jsoncpp's to say.
 class Scanner {
   public:
@@ -86,9 +93,9 @@ class Scanner {
             } else if (k_number.find(c) != std::string_view::npos) {
                 const size_t size =
                     std::min(text.find_first_not_of(k_number_or_exponent), text.size());
-                if (!is_number(text.substr(0, size))) {
-                    return parse_error("'" + clean_text(text.substr(0, size), k_max_shown) +
-                                       "' is not a number");
+                const std::string_view number = text.substr(0, size);
+                if (!is_number(number) || !fits_a_double(number)) {
+                    return parse_error("'" + clean_text(number, k_max_shown) + "' is not a number");
                 }
                 text.remove_prefix(size);
             } else {

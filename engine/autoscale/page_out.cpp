@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "engine/autoscale/page_out.h"
 
+#include <algorithm>
+
 #include "engine/damon/reclaim.h"
 #include "engine/damon/regions.h"
 
@@ -19,18 +21,20 @@ struct PaceAttrs {
 };
 
 // Quick: page-out is looked at with every sample, so that nothing but one short sleep lies between
-// two windows where swap is slower than the quota. Calm: 200 page-table lookups a second at most
+// two windows where swap is slower than the quota. Calm: 400 page-table lookups a second at most
 // (every region costs two a sample).
-constexpr PaceAttrs k_quick{.sample = Millis(4),
+constexpr PaceAttrs k_quick{.sample = Millis(2),
                             .aggr = Millis(100),
-                            .nr_regions = {20, 150},
-                            .apply = Millis(4),
+                            .nr_regions = {20, 75},  // for small guests; see most_quick_regions
+                            .apply = Millis(2),
                             .window = k_quick_window};
 constexpr PaceAttrs k_calm{.sample = Millis(500),
                            .aggr = k_calm_aggr,
                            .nr_regions = {10, 100},
                            .apply = Millis(500),
                            .window = k_calm_window};
+
+constexpr uint64_t k_most_quick_regions = 300;
 
 const PaceAttrs& attrs_of(Pace pace) {
     return pace == Pace::quick ? k_quick : k_calm;
@@ -65,13 +69,30 @@ damon::Scheme counting(const damon::AccessPattern& pattern) {
     return damon::Scheme{.action = damon::Action::stat, .pattern = pattern};
 }
 
+bool within(const damon::Region& region, const std::vector<damon::Region>& regions) {
+    return std::any_of(regions.begin(), regions.end(), [&region](const auto& outer) {
+        return outer.start <= region.start && region.end <= outer.end;
+    });
+}
+
+// A region for every 16 MiB of a big guest, within what sampling may cost at the quick pace.
+uint64_t most_quick_regions(const std::vector<damon::Region>& regions) {
+    Bytes all;
+    for (const auto& region : regions) {
+        all += damon::size_of(region);
+    }
+    return std::clamp<uint64_t>(all.count() / (16_MiB).count(), k_quick.nr_regions.max,
+                                k_most_quick_regions);
+}
+
 bool dense(const PieceOfRam& piece) {
     return piece.evictable * 4 >= piece.probes * 3;
 }
 
 }  // namespace
 
-std::vector<damon::Region> worth_monitoring(const std::vector<PieceOfRam>& pieces, Pace pace) {
+std::vector<damon::Region> worth_monitoring(const std::vector<PieceOfRam>& pieces, Pace pace,
+                                            const std::vector<damon::Region>& kept) {
     Bytes in_dense;
     Bytes in_any;
     for (const auto& piece : pieces) {
@@ -83,7 +104,8 @@ std::vector<damon::Region> worth_monitoring(const std::vector<PieceOfRam>& piece
     const bool only_dense = pace == Pace::quick && in_dense * 2 >= in_any;
     std::vector<damon::Region> regions;
     for (const auto& piece : pieces) {
-        if (piece.evictable == 0 || (only_dense && !dense(piece))) {
+        const bool worth = piece.evictable > 0 && (!only_dense || dense(piece));
+        if (!worth && !within(piece.region, kept)) {
             continue;
         }
         if (!regions.empty() && regions.back().end == piece.region.start) {
@@ -112,7 +134,7 @@ damon::Kdamond clearing_kdamond(const std::vector<damon::Region>& regions) {
     damon::Context& context = kdamond.contexts.emplace_back();
     context.operations = damon::Operations::paddr;
     context.attrs.intervals = intervals_of(k_quick);
-    context.attrs.nr_regions = k_quick.nr_regions;
+    context.attrs.nr_regions = {k_quick.nr_regions.min, most_quick_regions(regions)};
     context.targets.emplace_back().regions = regions;
     damon::Scheme& scheme = context.schemes.emplace_back();
     scheme.action = damon::Action::pageout;
@@ -141,6 +163,9 @@ damon::Kdamond page_out_kdamond(const Decision& decision, const std::vector<damo
     damon::Kdamond kdamond =
         damon::reclaim_kdamond(regions, intervals_of(attrs), settings, features);
     kdamond.contexts[0].attrs.nr_regions = attrs.nr_regions;
+    if (decision.pace == Pace::quick) {
+        kdamond.contexts[0].attrs.nr_regions.max = most_quick_regions(regions);
+    }
     auto& schemes = kdamond.contexts[0].schemes;
     schemes.push_back(counting(accessed()));
     schemes.push_back(counting(idled()));

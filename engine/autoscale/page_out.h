@@ -23,10 +23,13 @@ struct PieceOfRam {
 // allocations, which give much for each page that may be wanted back. What is spread thin belongs
 // mostly to small processes that sleep for seconds and then need just these pages; the calm pace
 // finds it, with more patience.
+// Pieces in `kept` are taken whatever is in them: a closer look goes on where it began. Half-way
+// through it most of a dense piece is free, and what is left of it would not count any more.
 // Neighbours are joined over the smallest gaps until at most k_most_regions are left.
 constexpr size_t k_most_regions = 64;
 [[nodiscard]] std::vector<damon::Region> worth_monitoring(const std::vector<PieceOfRam>& pieces,
-                                                          Pace pace);
+                                                          Pace pace,
+                                                          const std::vector<damon::Region>& kept);
 
 // Before page-out can find a page cold, the page's Accessed bit has to be cleared once: it is set
 // since the page was first touched, and the page-out action passes over such pages. This kdamond

@@ -4,8 +4,8 @@
 # scripts make to the machine, and they say so. What is there already is not touched.
 
 build_packages=(meson ninja-build g++ pkg-config libjsoncpp-dev libboost-dev libspdlog-dev libgtest-dev libgmock-dev
-    libcli11-dev libtomlplusplus-dev libpugixml-dev prometheus-cpp-dev libsystemd-dev libsqlite3-dev librapidcheck-dev
-    libbenchmark-dev libvirt-dev)
+    libcli11-dev libtomlplusplus-dev libpugixml-dev prometheus-cpp-dev libsystemd-dev librapidcheck-dev
+    libvirt-dev)
 guest_packages=(libvirt-daemon libvirt-daemon-driver-qemu libvirt-clients busybox-static xz-utils zstd cpio python3
     gnuplot-nox debian-archive-keyring)
 lint_packages=(clang-format clang-tidy shellcheck git)

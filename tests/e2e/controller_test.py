@@ -54,13 +54,19 @@ class _Host:
         return int(lines["actual"]) << 10
 
 
+_RUN_AGENT = 'acma-agent run --deadman "$(command -v acma-deadman)" 2>/tmp/agent.log &'
+
+
+def _options():
+    return Options(memory_mib=768, swap="disk:512", add=[AGENT, DEADMAN])
+
+
 @contextlib.contextmanager
 def _host_with_guest(policy):
-    options = Options(memory_mib=768, swap="disk:512", add=[AGENT, DEADMAN])
     with Libvirt() as libvirt:
         host = _Host(libvirt)
-        with libvirt.guest("vm1", options, policy=policy) as guest:
-            guest.run('acma-agent run --deadman "$(command -v acma-deadman)" 2>/tmp/agent.log &')
+        with libvirt.guest("vm1", _options(), policy=policy) as guest:
+            guest.run(_RUN_AGENT)
             yield host, guest
 
 
@@ -130,3 +136,54 @@ def a_target_of_somebody_else_is_a_ceiling_and_repeated_ones_mean_observe():
             host.libvirt.run(["sleep", "3"])
         host.wait_for("vm1", lambda vm: vm["vm"]["state"] == "observed", "not in observe")
         expect(host.actual("vm1") == 500 * MIB, "it was fought")
+
+
+def _marks(vm):
+    return {mark["what"] for mark in vm["vm"]["marks"]}
+
+
+@case(timeout_s=400)
+def guests_that_flood_lie_or_fall_silent_are_marked_and_the_others_are_served():
+    bad = Options(memory_mib=512, smp=1, add=[AGENT, DEADMAN])
+    with _host_with_guest(Policy("256MiB", "640MiB")) as (host, good), contextlib.ExitStack() as guests:
+        flood, liar = (guests.enter_context(host.libvirt.guest(name, bad, policy=Policy("256MiB", "384MiB"))) for name in ("flood", "liar"))
+        flood.run("yes '{\"return\": {\"mem_total_bytes\": -1}}' >/dev/virtio-ports/org.acma.agent.0 &")
+        # An honest agent on a falsified /proc: 8 EiB of memory, of which more is free.
+        liar.run("sed -e 's/^MemTotal.*/MemTotal: 9007199254740991 kB/' -e 's/^MemFree.*/MemFree: 9007199254740992 kB/' /proc/meminfo >/tmp/lie")
+        liar.run("mount --bind /tmp/lie /proc/meminfo")
+        liar.run(_RUN_AGENT)
+        host.wait_for("flood", lambda vm: "flooding" in _marks(vm), "no mark")
+        found = host.wait_for("liar", lambda vm: "lying" in _marks(vm), "no mark")
+        expect(found["vm"]["state"] == "marked" and found["vm"]["ram_bytes"] == 512 * MIB, json.dumps(found))
+        # Their policies hold all the same: the balloon is libvirt's and needs no word of the guest.
+        wait_until(lambda: host.actual("liar") == 384 * MIB, 60, host.log)
+        # The good one is heard every second and gets a new policy at once.
+        expect(host.show("vm1")["agent"]["age_us"] < 5_000_000, json.dumps(host.show("vm1")))
+        host.ctl("set", "vm1", "--psi", "0.7%")
+        wait_until(lambda: (_guest_policy(good) or {}).get("psi_bp") == 70, 10, host.log)
+        good.run("kill -STOP $(pidof acma-agent)")
+        host.wait_for("vm1", lambda vm: _marks(vm) & {"silent", "stale"}, "no mark")
+        good.run("kill -CONT $(pidof acma-agent)")
+        host.wait_for("vm1", lambda vm: vm["vm"]["state"] == "managed", "not forgiven")
+
+
+@case()
+def virsh_speaks_to_the_agent_on_the_port_of_qemu_ga():
+    with Libvirt() as libvirt:
+        options = _options()
+        options.files["etc/acma/agent.toml"] = '[channel]\nname = "org.qemu.guest_agent.0"\n'
+        with libvirt.guest("vm1", options, xml=lambda xml: xml.replace("org.acma.agent.0", "org.qemu.guest_agent.0")) as guest:
+            guest.run(_RUN_AGENT)
+
+            def answer(request):
+                return json.loads(libvirt.virsh("qemu-agent-command", "vm1", json.dumps(request)))["return"]
+
+            wait_until(lambda: "CONNECTED" in libvirt.virsh("dumpxml", "vm1").upper().replace("DISCONNECTED", ""), 60, "not connected")
+            expect(answer({"execute": "guest-ping"}) == {}, "ping")
+            commands = {command["name"] for command in answer({"execute": "guest-info"})["supported_commands"]}
+            expect({"acma-set-policy", "acma-get-status"} <= commands, str(commands))
+            policy = {"min_mem_bytes": 256 * MIB, "max_mem_bytes": 768 * MIB, "psi_bp": 30, "mode": "auto"}
+            wanted = {**policy, "grant_bytes": 768 * MIB, "generation": 1}
+            expect(answer({"execute": "acma-set-policy", "arguments": wanted})["generation"] == 1, "the policy was not taken")
+            status = answer({"execute": "acma-get-status"})
+            expect(policy.items() <= status["policy"].items() and status["policy_source"] == "host", str(status))

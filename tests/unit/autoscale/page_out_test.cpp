@@ -17,7 +17,7 @@ PieceOfRam piece(uint64_t mib, unsigned evictable) {
 
 TEST(WorthMonitoring, LeavesOutWhatPageOutCannotTakeAndJoinsNeighbours) {
     const auto regions =
-        worth_monitoring({piece(0, 4), piece(2, 4), piece(4, 0), piece(6, 4)}, Pace::quick);
+        worth_monitoring({piece(0, 4), piece(2, 4), piece(4, 0), piece(6, 4)}, Pace::quick, {});
     ASSERT_EQ(regions.size(), 2U);
     EXPECT_EQ(regions[0].end.count(), 4U << 20);
     EXPECT_EQ(regions[1].start.count(), 6U << 20);
@@ -25,13 +25,13 @@ TEST(WorthMonitoring, LeavesOutWhatPageOutCannotTakeAndJoinsNeighbours) {
 
 TEST(WorthMonitoring, StartsWithDensePiecesAtTheQuickPaceOnly) {
     const std::vector<PieceOfRam> pieces{piece(0, 4), piece(2, 1), piece(4, 3)};
-    EXPECT_EQ(worth_monitoring(pieces, Pace::quick).size(), 2U);
-    EXPECT_EQ(worth_monitoring(pieces, Pace::calm).size(), 1U) << "all three, joined";
+    EXPECT_EQ(worth_monitoring(pieces, Pace::quick, {}).size(), 2U);
+    EXPECT_EQ(worth_monitoring(pieces, Pace::calm, {}).size(), 1U) << "all three, joined";
 }
 
 TEST(WorthMonitoring, TakesThinPiecesAtOnceWhereTheyAreMostOfWhatThereIs) {
     const std::vector<PieceOfRam> pieces{piece(0, 4), piece(4, 1), piece(8, 2), piece(12, 1)};
-    EXPECT_EQ(worth_monitoring(pieces, Pace::quick).size(), 4U);
+    EXPECT_EQ(worth_monitoring(pieces, Pace::quick, {}).size(), 4U);
 }
 
 TEST(WorthMonitoring, KeepsTheNumberOfRegionsBoundedAndLosesNothing) {
@@ -39,15 +39,22 @@ TEST(WorthMonitoring, KeepsTheNumberOfRegionsBoundedAndLosesNothing) {
     for (uint64_t i = 0; i < 1000; ++i) {
         pieces.push_back(piece(i * 4, 4));
     }
-    const auto regions = worth_monitoring(pieces, Pace::quick);
+    const auto regions = worth_monitoring(pieces, Pace::quick, {});
     EXPECT_LE(regions.size(), k_most_regions);
     EXPECT_EQ(regions.front().start.count(), 0U);
     EXPECT_EQ(regions.back().end.count(), pieces.back().region.end.count());
 }
 
+TEST(WorthMonitoring, GoesOnWhereItBeganAlthoughMostOfThatIsFreeNow) {
+    const auto before = worth_monitoring({piece(0, 4), piece(2, 4), piece(4, 1)}, Pace::quick, {});
+    const auto after =
+        worth_monitoring({piece(0, 4), piece(2, 0), piece(4, 1)}, Pace::quick, before);
+    EXPECT_EQ(before, after);
+}
+
 TEST(WorthMonitoring, SurvivesAGuestWithNothingToTake) {
-    EXPECT_TRUE(worth_monitoring({piece(0, 0)}, Pace::quick).empty());
-    EXPECT_TRUE(worth_monitoring({}, Pace::calm).empty());
+    EXPECT_TRUE(worth_monitoring({piece(0, 0)}, Pace::quick, {}).empty());
+    EXPECT_TRUE(worth_monitoring({}, Pace::calm, {}).empty());
 }
 
 const std::vector<damon::Region> k_regions{

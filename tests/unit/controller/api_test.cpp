@@ -2,6 +2,8 @@
 #include <cstring>
 #include <filesystem>
 #include <fstream>
+#include <set>
+#include <sstream>
 #include <thread>
 
 #include <fcntl.h>
@@ -156,6 +158,24 @@ TEST_F(RoutesTest, ServesMetrics) {
     EXPECT_THAT(response.content_type, HasSubstr("text/plain; version=0.0.4"));
     EXPECT_THAT(response.body,
                 HasSubstr("acma_domain_decisions_total{domain=\"web\",uuid=\"uuid-web\"} 1"));
+}
+
+// The first word of each line that begins so, up to `end`.
+std::set<std::string> names_after(std::istream& text, const std::string& begin, char end) {
+    std::set<std::string> names;
+    for (std::string line; std::getline(text, line);) {
+        if (line.starts_with(begin)) {
+            names.insert("acma_" +
+                         line.substr(begin.size(), line.find(end, begin.size()) - begin.size()));
+        }
+    }
+    return names;
+}
+
+TEST_F(RoutesTest, ServesTheMetricsThatTheHandbookLists) {
+    std::istringstream served(ask("GET", "/metrics").body);
+    std::ifstream handbook(ACMA_OPERATIONS_MD);
+    EXPECT_EQ(names_after(served, "# HELP acma_", ' '), names_after(handbook, "| `acma_", '`'));
 }
 
 // --- over sockets ---------------------------------------------------------------------------
