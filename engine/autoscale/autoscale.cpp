@@ -289,7 +289,8 @@ Decision step(const Policy& policy, const Sample& sample, State& state, Time now
         state.rate_per_s = k_start_rate;
         go_quick(state, now);
     } else {
-        const feedback::Bounds bounds{.floor = k_floor_rate.count(),
+        const Bytes floor = state.pace == Pace::calm ? k_calm_floor_rate : k_floor_rate;
+        const feedback::Bounds bounds{.floor = floor.count(),
                                       .ceiling = step_ceiling(state, passed).count()};
         state.rate_per_s = Bytes(feedback::next(state.rate_per_s.count(), verdict.score, bounds,
                                                 passed.full_windows > 0));
@@ -308,7 +309,8 @@ Decision step(const Policy& policy, const Sample& sample, State& state, Time now
         go_quick(state, now);
         state.rate_per_s = k_start_rate;
     } else if (state.pace == Pace::quick && out_per_s < k_settled_below &&
-               now - state.quick_since >= k_quick_least + min_age(state)) {
+               now - std::max(state.quick_since, state.patience_at) >=
+                   k_quick_least + min_age(state)) {
         go_calm(state, now);
     }
 

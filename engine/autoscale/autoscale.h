@@ -107,11 +107,12 @@ constexpr Micros k_calm_window = Millis(500);
 constexpr Bytes k_start_rate = k_block * (Micros(Seconds(1)) / k_quick_window);
 constexpr Bytes k_floor_rate = 4_MiB;
 constexpr Bytes k_ceiling = 1_GiB;
+constexpr Bytes k_calm_floor_rate = k_start_rate / 16;
 
 // Quick: two seconds without access are cold enough to try, since every page is asked again and the
 // loop hears within half a second what came back. One second is not: many programs do something
 // every second, and a region in which every page is accessed ten times a second looks idle for ten
-// aggregation intervals often enough (36 % of them see no access with 50 samples of 2 ms).
+// aggregation intervals often enough (36 % of them see no access with 25 samples of 4 ms).
 // Calm: what small sleeping processes need next.
 constexpr Micros k_quick_min_age = Seconds(2);
 constexpr Micros k_calm_min_age = Seconds(10);

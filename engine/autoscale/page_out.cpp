@@ -15,7 +15,6 @@ constexpr Bytes k_page{4096};
 struct PaceAttrs {
     Micros sample;
     Micros aggr;
-    damon::Range<uint64_t> nr_regions;
     Micros apply;
     Micros window;  // the quota's
 };
@@ -23,18 +22,13 @@ struct PaceAttrs {
 // Quick: page-out is looked at with every sample, so that nothing but one short sleep lies between
 // two windows where swap is slower than the quota. Calm: 400 page-table lookups a second at most
 // (every region costs two a sample).
-constexpr PaceAttrs k_quick{.sample = Millis(2),
-                            .aggr = Millis(100),
-                            .nr_regions = {20, 75},  // for small guests; see most_quick_regions
-                            .apply = Millis(2),
-                            .window = k_quick_window};
-constexpr PaceAttrs k_calm{.sample = Millis(500),
-                           .aggr = k_calm_aggr,
-                           .nr_regions = {10, 100},
-                           .apply = Millis(500),
-                           .window = k_calm_window};
+constexpr PaceAttrs k_quick{
+    .sample = Millis(4), .aggr = Millis(100), .apply = Millis(4), .window = k_quick_window};
+constexpr PaceAttrs k_calm{
+    .sample = Millis(500), .aggr = k_calm_aggr, .apply = Millis(500), .window = k_calm_window};
 
-constexpr uint64_t k_most_quick_regions = 300;
+constexpr uint64_t k_most_quick_regions = 256;
+constexpr damon::Range<uint64_t> k_calm_regions{10, 100};
 
 const PaceAttrs& attrs_of(Pace pace) {
     return pace == Pace::quick ? k_quick : k_calm;
@@ -75,14 +69,33 @@ bool within(const damon::Region& region, const std::vector<damon::Region>& regio
     });
 }
 
-// A region for every 16 MiB of a big guest, within what sampling may cost at the quick pace.
-uint64_t most_quick_regions(const std::vector<damon::Region>& regions) {
+// Cut into pieces of one size, so that DAMON neither splits nor merges them (with regions_of_grid).
+// It merges a hot huge page in which it saw no access in one interval with its cold neighbours, and
+// the sum has their age; the page-out action's own check of the Accessed bit does not save that
+// page, since sampling has just cleared it. One such mistake costs 512 swap-ins.
+std::vector<damon::Region> grid_of(const std::vector<damon::Region>& regions) {
     Bytes all;
     for (const auto& region : regions) {
         all += damon::size_of(region);
     }
-    return std::clamp<uint64_t>(all.count() / (16_MiB).count(), k_quick.nr_regions.max,
-                                k_most_quick_regions);
+    const uint64_t blocks = all.count() / k_block.count() / k_most_quick_regions + 1;
+    std::vector<damon::Region> grid;
+    for (const auto& region : regions) {
+        for (damon::Address start = region.start; start < region.end;) {
+            const damon::Address end =
+                std::min(region.end, damon::Address(start.count() + k_block.count() * blocks));
+            grid.push_back({.start = start, .end = end});
+            start = end;
+        }
+    }
+    return grid;
+}
+
+// Split while there are at most half of max; merged up to the size of a min-th of all, or while
+// there are more than max (mm/damon/core.c, kdamond_split_regions and kdamond_merge_regions).
+damon::Range<uint64_t> regions_of_grid(const std::vector<damon::Region>& grid) {
+    const uint64_t number = std::max<uint64_t>(grid.size(), 10);
+    return {number, number + number / 2};
 }
 
 bool dense(const PieceOfRam& piece) {
@@ -134,8 +147,8 @@ damon::Kdamond clearing_kdamond(const std::vector<damon::Region>& regions) {
     damon::Context& context = kdamond.contexts.emplace_back();
     context.operations = damon::Operations::paddr;
     context.attrs.intervals = intervals_of(k_quick);
-    context.attrs.nr_regions = {k_quick.nr_regions.min, most_quick_regions(regions)};
-    context.targets.emplace_back().regions = regions;
+    context.targets.emplace_back().regions = grid_of(regions);
+    context.attrs.nr_regions = regions_of_grid(context.targets[0].regions);
     damon::Scheme& scheme = context.schemes.emplace_back();
     scheme.action = damon::Action::pageout;
     scheme.apply_interval = k_clearing_apply;
@@ -160,15 +173,13 @@ damon::Kdamond page_out_kdamond(const Decision& decision, const std::vector<damo
     // No weights: everything that matches is equally unaccessed, and ranking by age would starve
     // what has just become cold behind memory that has been cold for longer and cannot be taken.
     settings.weights = {};
-    damon::Kdamond kdamond =
-        damon::reclaim_kdamond(regions, intervals_of(attrs), settings, features);
-    kdamond.contexts[0].attrs.nr_regions = attrs.nr_regions;
-    if (decision.pace == Pace::quick) {
-        kdamond.contexts[0].attrs.nr_regions.max = most_quick_regions(regions);
-    }
-    auto& schemes = kdamond.contexts[0].schemes;
-    schemes.push_back(counting(accessed()));
-    schemes.push_back(counting(idled()));
+    const bool quick = decision.pace == Pace::quick;
+    damon::Kdamond kdamond = damon::reclaim_kdamond(quick ? grid_of(regions) : regions,
+                                                    intervals_of(attrs), settings, features);
+    auto& context = kdamond.contexts[0];
+    context.attrs.nr_regions = quick ? regions_of_grid(context.targets[0].regions) : k_calm_regions;
+    context.schemes.push_back(counting(accessed()));
+    context.schemes.push_back(counting(idled()));
     return kdamond;
 }
 

@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include "engine/damon/regions.h"
 #include "engine/damon/validate.h"
 
 namespace acma::autoscale {
@@ -84,6 +85,25 @@ TEST(PageOutKdamond, TakesOnlyWhatWasNotAccessedForTheAgeAskedFor) {
     EXPECT_GE(context.attrs.intervals.aggr *
                   static_cast<int64_t>(context.schemes[0].pattern.age.min.count()),
               Seconds(4));
+}
+
+// Neither split (more than half of max) nor merged (two neighbours are more than a min-th of all).
+TEST(PageOutKdamond, GivesTheQuickPaceAGridThatDamonLeavesAsItIs) {
+    const Decision decision{.page_out = true, .rate_per_s = 100_MiB, .min_age = Seconds(4)};
+    for (const auto& kdamond :
+         {page_out_kdamond(decision, k_regions, {}), clearing_kdamond(k_regions)}) {
+        const auto& grid = kdamond.contexts[0].targets[0].regions;
+        const auto& bounds = kdamond.contexts[0].attrs.nr_regions;
+        EXPECT_GT(grid.size(), bounds.max / 2);
+        EXPECT_LE(grid.size(), bounds.max);
+        Bytes all;
+        for (const auto& region : grid) {
+            all += damon::size_of(region);
+        }
+        EXPECT_GT((damon::size_of(grid[0]) * 2).count(), all.count() / bounds.min);
+        EXPECT_EQ(all, 4_GiB - 1_MiB) << "the whole of what was asked for";
+        EXPECT_TRUE(damon::validate({kdamond}, {}).ok());
+    }
 }
 
 TEST(PageOutKdamond, CountsWhatIsAccessedAndWhatHasJustBecomeIdle) {
