@@ -2,12 +2,11 @@
 """The bench `agent`: what the agent itself costs a settled guest. Guest time counts instructions, so figures repeat."""
 
 import re
-import time
 
 from tests.rig.errors import RigError
 
 from .report import Metric, Value
-from .subject import Setup, Subject
+from .subject import SETTLE_MOST_S, Setup, Subject
 
 RSS = Metric("rss_bytes", "B", "lower", 8 << 20, 0)
 AGENT_INSNS = Metric("guest_insns_per_s", "1/s", "lower", 1_000_000, 0)
@@ -15,7 +14,6 @@ KDAMOND_INSNS = Metric("kdamond_insns_per_s", "1/s", "lower", 1_000_000, 0)
 METRICS = [RSS, AGENT_INSNS, KDAMOND_INSNS]
 PARTS = []
 
-SETTLE_MOST_HOST_S = 600
 REST_S = 60  # guest seconds between "settled" and the first reading: what was begun is done
 INTERVAL_S = 10
 INTERVALS = 18
@@ -50,12 +48,6 @@ def rates(readings, prefix):
     return found
 
 
-def _state(subject):
-    text = subject.guest.run("acma-agent status --json", timeout=300, check=False).output
-    match = re.search(r'"state"\s*:\s*"(\w+)"', text)
-    return match[1] if match else text.strip()
-
-
 def _rate(readings, prefix):
     found = rates(readings, prefix)
     detail = {"intervals": [None if rate is None else round(rate) for rate in found]}
@@ -68,16 +60,11 @@ def _measure(setup, programs, report, say, keep):
     case = {**setup.case(), "icount": True, "vcpus": 1}
     # Without a sampler and without --verbose: this is what the agent costs when nobody looks.
     with Subject(setup, programs, "agent", keep, sampled=False, smp=1, icount=True, boot_timeout_s=300) as subject:
-        subject.guest.run("acma-agent run >/tmp/agent.log 2>&1 &")
-        deadline = time.monotonic() + SETTLE_MOST_HOST_S
-        while (state := _state(subject)) != "settled":
-            if time.monotonic() > deadline:
-                raise RigError(f"the agent is {state} instead of settled after {SETTLE_MOST_HOST_S} s of the host")
-            time.sleep(1)
+        subject.settle()
         say(f"{setup.name}: settled; measuring {INTERVALS * INTERVAL_S} guest seconds")
         script = f"sleep {REST_S}\n{_READ}\nfor i in $(seq {INTERVALS}); do sleep {INTERVAL_S}\n{_READ}\ndone"
-        readings = parse_readings(subject.guest.run(script, timeout=SETTLE_MOST_HOST_S * 2))
-        if (state := _state(subject)) != "settled":
+        readings = parse_readings(subject.guest.run(script, timeout=SETTLE_MOST_S * 2))
+        if (state := subject.agent_state()) != "settled":
             case["state_after"] = state
         rss = subject.account()["rss"]
         report.add(

@@ -22,10 +22,11 @@ class FakeSubject:
 
     dies = ()  # names of the guests that do not boot
 
-    def __init__(self, setup, _programs, name, _keep):
+    def __init__(self, setup, _programs, name, _keep, **_changes):
         if name in self.dies:
             raise RigError(f"{name} did not boot")
         self.setup, self.name = setup, name
+        self.seconds = 0
         self.start_us, self.start_host_s = 1_000_000, 100.0
         self.noise = types.SimpleNamespace(cores=lambda: 0.0)
         self.guest = types.SimpleNamespace(pid=1, run=self._run)
@@ -42,6 +43,9 @@ class FakeSubject:
         return _TRACE if "tracing_on\ngrep" in script else ""
 
     def start_agent(self):
+        pass
+
+    def settle(self):
         pass
 
     def start_tuner(self, _tuner):
@@ -75,8 +79,9 @@ class FakeSubject:
         return []
 
     def workload_seconds(self):
-        busy = 206_000 if self.name == "ours" else 200_000
-        return [{"t_us": 200_000_000, "busy_us": busy, "rounds": 10}]
+        busy = 206_000 if self.name == "loss-ours" else 200_000
+        self.seconds += 1
+        return [{"t_us": 200_000_000, "busy_us": busy, "rounds": 10}] * self.seconds
 
     def host_bytes(self):
         return [(100.0 + second, 1000 if second < 20 else 110) for second in range(100)]
@@ -92,9 +97,8 @@ class Course(unittest.TestCase):
             mock.patch.object(reclaim, "Subject", FakeSubject),
             mock.patch.object(FakeSubject, "dies", dies),
             mock.patch.object(reclaim.time, "sleep"),
-            mock.patch.object(reclaim, "Noise", lambda _: types.SimpleNamespace(cores=lambda: 0.0)),
         ):
-            reclaim.Case(Setup("7.3", "disk"), None, report, lambda _: None, None, random.Random(1)).run(reclaim.PARTS)
+            reclaim.Case(Setup("7.3", "zram"), None, report, lambda _: None, None, random.Random(1)).run(reclaim.PARTS)
         return {row["metric"]: row for row in report.rows()}
 
     def test_every_metric_gets_a_figure(self):
@@ -110,7 +114,8 @@ class Course(unittest.TestCase):
         self.assertEqual(rows["workload_loss_pct"]["ours"], 2.91)
 
     def test_a_guest_that_dies_leaves_its_own_figures_empty_with_the_reason(self):
-        rows = self.run_case(dies=("without",))
+        rows = self.run_case(dies=("without", "loss-without"))
+        self.assertIsNone(rows["spike_extra_ms"]["ours"])
         self.assertIsNone(rows["workload_loss_pct"]["ours"])
         self.assertIn("without did not boot", rows["workload_loss_pct"]["why"])
         self.assertEqual(rows["stop_ms"]["ours"], 30)

@@ -35,6 +35,8 @@ _COUNTERS = "nr_free_pages pswpin pswpout workingset_refault_anon workingset_ref
 _AGENT_TOML = '[policy]\nstandalone = true\npsi = "0.1%"\n'
 _KDAMONDS = "/sys/kernel/mm/damon/admin/kdamonds"
 
+SETTLE_MOST_S = 600  # of the host; a guest that counts instructions is slow
+
 
 class Programs:
     """Our programs without debug information: an initramfs is guest memory."""
@@ -100,7 +102,7 @@ class Tuner:
     psi_goal_us: int = 0  # per second; 0: no goal and no quota at all
     tuner: str = ""
 
-    min_age_s = 1  # autoscale::k_quick_min_age
+    min_age_s = 1  # where they ramp best; ours has 2 (autoscale::k_quick_min_age)
 
 
 UNLIMITED = Tuner("unlimited")
@@ -213,6 +215,20 @@ class Subject:
 
     def start_agent(self):
         self._started(self.guest.run("cut -d ' ' -f 1 /proc/uptime; acma-agent run --verbose >/tmp/agent.log 2>&1 &"))
+
+    def settle(self):
+        """The agent is started, and has settled. Without samples and --verbose: as when nobody looks."""
+        self.guest.run("acma-agent run >/tmp/agent.log 2>&1 &")
+        deadline = time.monotonic() + SETTLE_MOST_S
+        while (state := self.agent_state()) != "settled":
+            if time.monotonic() > deadline:
+                raise RigError(f"the agent is {state} instead of settled after {SETTLE_MOST_S} s of the host")
+            time.sleep(1)
+
+    def agent_state(self):
+        text = self.guest.run("acma-agent status --json", timeout=300, check=False).output
+        match = re.search(r'"state"\s*:\s*"(\w+)"', text)
+        return match[1] if match else text.strip()
 
     def start_tuner(self, tuner):
         ranges = system_ram(self.guest.run("cat /proc/iomem"))
