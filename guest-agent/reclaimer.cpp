@@ -158,6 +158,7 @@ Reclaimer::Reclaimer(ReclaimerPaths paths, platform::DamonSysfs sysfs, damon::Fe
       features_(features),
       ram_(std::move(ram)),
       record_(std::move(record)),
+      page_lists_(paths_.page_lists),
       worker_([this] { work(); }) {}
 
 Reclaimer::~Reclaimer() {
@@ -206,6 +207,7 @@ Status Reclaimer::stop_now() {
     const std::lock_guard lock(switch_mutex_);
     may_run_ = false;
     const Status status = sysfs_.command(k_kdamond, damon::StateCommand::off);
+    page_lists_.end_drain_now();
     // Never started (invalid), already ended (permission on 6.12), no kdamond yet (not_found): off.
     if (!status && status.error().code == ErrorCode::busy) {
         return status.error().in("switching page-out off");
@@ -390,6 +392,11 @@ Status Reclaimer::start(const autoscale::Decision& decision) {
 
 Status Reclaimer::change(const autoscale::Decision& decision) {
     const Time now = platform::now();
+    page_lists_.end_drain(now);
+    if (drained_ != decision.drain) {
+        drained_ = decision.drain;
+        page_lists_.begin_drain(now);
+    }
     const bool quick = decision.pace == autoscale::Pace::quick;
     if (on_ && quick && regions_pace_ == autoscale::Pace::calm) {
         // A closer look begins as the first one did: with fresh regions and cleared Accessed bits.

@@ -19,6 +19,7 @@
 #include "engine/damon/features.h"
 #include "engine/damon/model.h"
 #include "engine/damon/ownership.h"
+#include "guest-agent/page_lists.h"
 #include "platform/damon_sysfs.h"
 #include "platform/page_map.h"
 
@@ -30,6 +31,7 @@ struct ReclaimerPaths {
     std::string iomem = "/proc/iomem";
     std::string kpageflags = "/proc/kpageflags";
     std::string owner = "/run/acma/agent.damon";  // says that the configured kdamond is ours
+    PageListPaths page_lists;
 };
 
 class Reclaimer {
@@ -86,6 +88,8 @@ class Reclaimer {
     damon::Kdamonds written_;
     std::vector<damon::Region> regions_;
     uint64_t regions_map_ = 0;  // see autoscale::Decision
+    uint64_t drained_ = 0;      // see autoscale::Decision
+    PageLists page_lists_;
     autoscale::Pace regions_pace_ = autoscale::Pace::quick;
     Time totals_at_{};
     // What its schemes had done when last looked at.

@@ -202,6 +202,15 @@ void look_at_used_memory(State& state, Time now) {
     }
 }
 
+// When a look ends, and now and then during a long one.
+void empty_lists(State& state, bool look_ended, Time now) {
+    const Bytes out = out_total(newest(state).sample);
+    if ((look_ended || state.map_at == now) && out - state.out_when_drained >= k_drain_after) {
+        ++state.drain;
+        state.out_when_drained = out;
+    }
+}
+
 Decision stopped(AgentState state, Micros next_step, std::string reason) {
     return Decision{.state = state,
                     .page_out = false,
@@ -316,6 +325,7 @@ Decision step(const Policy& policy, const Sample& sample, State& state, Time now
 
     look_at_used_memory(state, now);
     const bool calm = state.pace == Pace::calm;
+    empty_lists(state, calm && state.calm_since == now, now);
     const Bytes rate =
         calm ? state.rate_per_s / (k_calm_window / k_quick_window) : state.rate_per_s;
     return Decision{.state = calm ? AgentState::settled : AgentState::ramping,
@@ -324,6 +334,7 @@ Decision step(const Policy& policy, const Sample& sample, State& state, Time now
                     .rate_per_s = rate,
                     .min_age = min_age(state),
                     .map = state.map,
+                    .drain = state.drain,
                     .next_step = calm ? k_calm_step : k_quick_step,
                     .reason = verdict_text(policy, verdict) + "; paged out " + human(out_per_s) +
                               "/s, may try " + human(rate) + "/s of what was idle for " +

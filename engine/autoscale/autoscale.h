@@ -58,6 +58,7 @@ struct Decision {
     Bytes rate_per_s;     // what page-out may try in a second
     Micros min_age{0};    // what was accessed within this is left alone
     uint64_t map = 0;     // another number than before: look anew at which memory is used
+    uint64_t drain = 0;   // another number than before: empty the per-CPU lists of free pages
     Micros next_step{0};  // when to look again
     std::string reason;   // a sentence with the numbers that made it
     bool operator==(const Decision&) const = default;
@@ -84,6 +85,8 @@ struct State {
     Micros rest{0};        // how long the calm pace lasts at the least
     Time rest_until{};
     bool idled_much = false;  // in the calm pace, and not looked at closely yet
+    uint64_t drain = 0;       // how often per-CPU lists were to be emptied
+    Bytes out_when_drained;   // paged out in total then
     uint64_t map = 0;         // how often the used memory was to be looked at
     Time map_at{};
     Bytes map_free;  // free memory then
@@ -143,6 +146,9 @@ constexpr Bytes k_wake_idled = 64_MiB;
 constexpr Micros k_rest_first = Seconds(10);
 constexpr Micros k_rest_most = Seconds(300);
 constexpr Bytes k_worth_a_look = 16_MiB;
+// Page-out of single pages leaves some of them in per-CPU lists, where each may keep a block from
+// the host. They are emptied when that much was paged out, at most as often as the map is made.
+constexpr Bytes k_drain_after = 16_MiB;
 // How old the agent's idea of which memory is used may get. Making it costs about ten million
 // instructions.
 constexpr Micros k_map_age_quick = Seconds(15);
