@@ -49,8 +49,8 @@ class Hypervisor {
     virtual void set_balloon(const VmId& vm, Bytes target, Done done) = 0;
     // Live, and in the persistent XML if the domain has one.
     virtual void set_policy(const VmId& vm, const Policy& policy, Done done) = 0;
-    // Live only: notes the balloon target that is ours.
-    virtual void note_target(const VmId& vm, Bytes target, Done done) = 0;
+    // Live only: replaces our note.
+    virtual void write_note(const VmId& vm, const StateNote& note, Done done) = 0;
 };
 
 // Keeps a session with each agent that a VM talks to; tells what comes of it as AgentEvents.

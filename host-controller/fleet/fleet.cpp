@@ -126,7 +126,7 @@ void Fleet::carry_out(const VmId& id, const Actions& actions) {
                        [this, &id](const TalkToAgent& a) { outside_.agents.talk(id, a); },
                        [this, &id](const LeaveAgent&) { outside_.agents.leave(id); },
                        [this, &id](const WriteBalloon& a) { write_balloon(id, a.target); },
-                       [this, &id](const NoteTarget& a) { note_target(id, a.target); },
+                       [this, &id](const WriteNote& a) { write_note(id, a.note); },
                        [this, &id, &name](const MeasureHost& a) {
                            outside_.host_memory.watch(id, name, a.ram_blocks);
                        },
@@ -145,12 +145,13 @@ void Fleet::write_balloon(const VmId& id, Bytes target) {
 }
 
 // Without the note a restarted controller may take our own target for somebody else's, which only
-// makes it more careful.
-void Fleet::note_target(const VmId& id, Bytes target) {
-    outside_.hypervisor.note_target(id, target, [this, id](const Status& outcome) {
+// makes it more careful, and does not withdraw a policy that was removed while it was down.
+void Fleet::write_note(const VmId& id, const StateNote& note) {
+    outside_.hypervisor.write_note(id, note, [this, id](const Status& outcome) {
         if (const auto vm = vms_.find(id); !outcome && vm != vms_.end()) {
-            log(true, vm->second.facts().name +
-                          ": the balloon target could not be noted: " + outcome.error().message);
+            log(true,
+                vm->second.facts().name +
+                    ": what was done could not be noted in the domain: " + outcome.error().message);
         }
     });
 }

@@ -52,7 +52,7 @@ class Fleet {
     void gone(const VmId& vm, const std::string& why);
     void carry_out(const VmId& vm, const Actions& actions);
     void write_balloon(const VmId& vm, Bytes target);
-    void note_target(const VmId& vm, Bytes target);
+    void write_note(const VmId& vm, const StateNote& note);
     void log(bool warning, const std::string& text) { outside_.log(warning, text); }
     [[nodiscard]] Result<VmId> find(std::string_view domain) const;
 

@@ -346,10 +346,10 @@ void LibvirtHypervisor::set_policy(const VmId& vm, const Policy& policy, Done do
         done);
 }
 
-void LibvirtHypervisor::note_target(const VmId& vm, Bytes target, Done done) {
+void LibvirtHypervisor::write_note(const VmId& vm, const StateNote& note, Done done) {
     post_call(
         vm,
-        [xml = write_state_xml(target)](virDomainPtr domain) {
+        [xml = write_state_xml(note)](virDomainPtr domain) {
             return set_element(domain, xml, k_state_prefix, k_state_namespace,
                                VIR_DOMAIN_AFFECT_LIVE);
         },

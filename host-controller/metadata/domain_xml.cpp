@@ -148,7 +148,7 @@ Result<DomainFacts> read_domain_xml(std::string_view live_xml,
     facts.channel = find_channel(devices, channels);
 
     facts.policy = read_policy(domain.child("metadata"));
-    facts.noted_target = read_noted_target(domain.child("metadata"));
+    facts.note = read_state_note(domain.child("metadata"));
     return facts;
 }
 

@@ -13,6 +13,7 @@
 #include "engine/base/result.h"
 #include "engine/base/units.h"
 #include "engine/policy/policy.h"
+#include "host-controller/metadata/policy_xml.h"
 
 namespace acma::host {
 
@@ -43,7 +44,7 @@ struct DomainFacts {
     std::optional<ChannelFacts> channel;  // the first of the channel names asked for
 
     Result<std::optional<Policy>> policy{std::optional<Policy>()};
-    std::optional<Bytes> noted_target;  // the balloon target that we wrote last
+    StateNote note;  // our own
     // <currentMemory> of the persistent XML: the target that libvirt itself gave at start.
     std::optional<Bytes> start_target;
 };

@@ -11,6 +11,7 @@
 namespace acma::host {
 
 namespace {
+constexpr std::string_view k_acts = "acts";
 // A policy element is about 150 bytes; libvirt itself has no bound on metadata.
 constexpr size_t k_max_xml = 16 * 1024;
 // An operator may nest metadata of other tools; ours is a direct child of <metadata>.
@@ -168,15 +169,16 @@ Result<std::optional<Policy>> parse_policy_xml(std::string_view xml) {
     return read_policy(wrapper ? wrapper : document);
 }
 
-std::optional<Bytes> read_noted_target(const pugi::xml_node& metadata) {
+StateNote read_state_note(const pugi::xml_node& metadata) {
     for (const pugi::xml_node& node : metadata.children()) {
         const QName name = split(node.name());
         if (name.local == "state" && namespace_of(node, name.prefix) == k_state_namespace) {
             const Result<Bytes> target = parse_size(node.attribute("target").value());
-            return target ? std::optional(*target) : std::nullopt;
+            return {.target = target ? std::optional(*target) : std::nullopt,
+                    .agent_acts = std::string_view(node.attribute("agent").value()) == k_acts};
         }
     }
-    return std::nullopt;
+    return {};
 }
 
 std::string write_policy_xml(const Policy& policy) {
@@ -186,8 +188,15 @@ std::string write_policy_xml(const Policy& policy) {
            "\"/>";
 }
 
-std::string write_state_xml(Bytes target) {
-    return "<state target=\"" + format_size(target) + "\"/>";
+std::string write_state_xml(const StateNote& note) {
+    std::string xml = "<state";
+    if (note.target) {
+        xml += " target=\"" + format_size(*note.target) + "\"";
+    }
+    if (note.agent_acts) {
+        xml += " agent=\"" + std::string(k_acts) + "\"";
+    }
+    return xml + "/>";
 }
 
 }  // namespace acma::host

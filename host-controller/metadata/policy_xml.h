@@ -21,23 +21,31 @@ class xml_node;
 namespace acma::host {
 
 constexpr std::string_view k_policy_namespace = "urn:acma:policy:1";
-// Where the controller notes, in the live XML only, the balloon target that it wrote last, so that
-// after a crash it can tell its own target from somebody else's.
 constexpr std::string_view k_state_namespace = "urn:acma:state:1";
 // The prefix under which we ask libvirt to store them.
 constexpr const char* k_policy_prefix = "acma";
 constexpr const char* k_state_prefix = "acma-state";
+
+// What the controller notes for itself in the live XML, so that it knows it again after a restart.
+struct StateNote {
+    // The balloon target that it wrote last: tells its own target from somebody else's.
+    std::optional<Bytes> target;
+    // The guest's agent was told to act and not yet to stop: a policy that is withdrawn while the
+    // controller is down is withdrawn in the guest too.
+    bool agent_acts = false;
+    bool operator==(const StateNote&) const = default;
+};
 
 // What a <metadata> element (or a lone policy element) says. No policy at all is not an error;
 // one that cannot be used is: malformed, contradictory, or in another namespace.
 [[nodiscard]] Result<std::optional<Policy>> read_policy(const pugi::xml_node& metadata);
 [[nodiscard]] Result<std::optional<Policy>> parse_policy_xml(std::string_view xml);
 
-// The target noted by write_state_xml; nothing when absent or unreadable (it is only a note).
-[[nodiscard]] std::optional<Bytes> read_noted_target(const pugi::xml_node& metadata);
+// Written by write_state_xml; empty when absent or unreadable (it is only a note).
+[[nodiscard]] StateNote read_state_note(const pugi::xml_node& metadata);
 
 // The element as virDomainSetMetadata wants it: without prefix and namespace, libvirt adds both.
 [[nodiscard]] std::string write_policy_xml(const Policy& policy);
-[[nodiscard]] std::string write_state_xml(Bytes target);
+[[nodiscard]] std::string write_state_xml(const StateNote& note);
 
 }  // namespace acma::host

@@ -45,7 +45,7 @@ ChosenPolicy policy_for(const DomainFacts& facts, const std::vector<PolicyRule>&
 
 BalloonStart balloon_start(const DomainFacts& facts, const std::vector<PolicyRule>& rules) {
     const ChosenPolicy chosen = policy_for(facts, rules);
-    BalloonStart start{.ram = facts.ram, .actual = facts.current, .noted = facts.noted_target};
+    BalloonStart start{.ram = facts.ram, .actual = facts.current, .noted = facts.note.target};
     start.start_target = facts.start_target;
     if (chosen.policy && chosen.policy->mode == Mode::automatic) {
         start.wanted = round_down_to_page(std::min(chosen.policy->max_mem, facts.ram));
@@ -57,6 +57,7 @@ BalloonStart balloon_start(const DomainFacts& facts, const std::vector<PolicyRul
 Vm::Vm(VmSettings settings, DomainFacts facts, Now now)
     : settings_(settings),
       facts_(std::move(facts)),
+      note_(facts_.note),
       balloon_(balloon_start(facts_, *settings_.rules), now.mono) {}
 
 Actions Vm::start(Now now) {
@@ -111,7 +112,7 @@ Actions Vm::on_balloon_written(const Status& outcome, Bytes target, Now now) {
         retry_balloon_at_.reset();
         retry_balloon_in_ = Micros(0);
         unmark("balloon-refused", now, actions);
-        actions.emplace_back(NoteTarget{target});
+        write_note({.target = target, .agent_acts = note_.agent_acts}, actions);
     } else {
         balloon_.write_failed();
         retry_balloon_in_ =
@@ -290,12 +291,36 @@ std::optional<PolicyOrder> Vm::policy_for_agent() const {
         order.policy.mode = mode_in_force();
         return order;
     }
-    if (agent_order_ && agent_order_->policy) {  // withdrawn: the agent must not keep following it
-        PolicyOrder order = *agent_order_->policy;
-        order.policy.mode = Mode::off;
-        return order;
+    return withdrawal();
+}
+
+// An earlier run of ours told the agent to act, and the policy was removed since. Metadata that
+// cannot be read is no removal.
+bool Vm::must_withdraw() const {
+    return !policy_ && facts_.policy && note_.agent_acts && !settings_.dry_run;
+}
+
+// An agent must not go on following a policy that was removed.
+std::optional<PolicyOrder> Vm::withdrawal() const {
+    PolicyOrder order;
+    if (agent_order_ && agent_order_->policy) {
+        order = *agent_order_->policy;
+    } else if (must_withdraw()) {  // by an earlier run: what the policy was is not known
+        const Bytes size = std::max(balloon_.target(), k_least_min_mem);
+        order.policy = Policy{.min_mem = size, .max_mem = std::max(size, balloon_.ram())};
+        order.grant = size;
+    } else {
+        return std::nullopt;
     }
-    return std::nullopt;
+    order.policy.mode = Mode::off;
+    return order;
+}
+
+void Vm::write_note(const StateNote& note, Actions& actions) {
+    if (note_ != note) {
+        note_ = note;
+        actions.emplace_back(WriteNote{note});
+    }
 }
 
 void Vm::order_agent(Now now, Actions& actions) {
@@ -313,7 +338,7 @@ void Vm::order_agent(Now now, Actions& actions) {
     } else {
         unmark("no-balloon", now, actions);
     }
-    const bool talk = facts_.channel && (policy_ || agent_order_);
+    const bool talk = facts_.channel && (policy_ || agent_order_ || must_withdraw());
     if (!talk) {
         if (agent_order_) {
             agent_order_.reset();
@@ -332,6 +357,9 @@ void Vm::order_agent(Now now, Actions& actions) {
         // Numbers grow also across our own restarts: an agent ignores an older one.
         generation_ = std::max(generation_ + 1, static_cast<uint64_t>(now.wall.count() / 1000));
         order.policy->generation = generation_;
+        if (order.policy->policy.mode == Mode::automatic) {  // noted before it is told
+            write_note({.target = note_.target, .agent_acts = true}, actions);
+        }
     }
     agent_order_ = order;
     actions.emplace_back(std::move(order));
@@ -350,11 +378,7 @@ Actions Vm::on_agent(const AgentEvent& event, Now now) {
         }
         noticed("agent-up", "the agent answers: version " + up->info.version.substr(0, 64), now);
     } else if (const auto* took = std::get_if<AgentTookPolicy>(&event)) {
-        unmark("policy-refused", now, actions);
-        noticed("agent-policy",
-                "the agent took the policy: " + describe(took->in_force.policy) + ", grant " +
-                    human(took->in_force.grant),
-                now);
+        on_policy_taken(took->in_force, now, actions);
     } else if (const auto* refused = std::get_if<AgentRefusedPolicy>(&event)) {
         mark("policy-refused", "the agent refused the policy: " + refused->why, now, actions);
     } else if (const auto* said = std::get_if<AgentSaid>(&event)) {
@@ -363,6 +387,19 @@ Actions Vm::on_agent(const AgentEvent& event, Now now) {
         on_down(std::get<AgentDown>(event), now, actions);
     }
     return actions;
+}
+
+void Vm::on_policy_taken(const proto::PolicyInForce& in_force, Now now, Actions& actions) {
+    unmark("policy-refused", now, actions);
+    noticed("agent-policy",
+            "the agent took the policy: " + describe(in_force.policy) + ", grant " +
+                human(in_force.grant),
+            now);
+    const bool last_order = agent_order_ && agent_order_->policy &&
+                            agent_order_->policy->generation == in_force.generation;
+    if (!policy_ && last_order) {  // the withdrawal: nothing is left to be done after a restart
+        write_note({.target = note_.target, .agent_acts = false}, actions);
+    }
 }
 
 void Vm::on_down(const AgentDown& down, Now now, Actions& actions) {

@@ -36,9 +36,9 @@ struct WriteBalloon {
     Bytes target;
     bool operator==(const WriteBalloon&) const = default;
 };
-struct NoteTarget {  // after a write that was accepted
-    Bytes target;
-    bool operator==(const NoteTarget&) const = default;
+struct WriteNote {  // in the domain, for the time after a restart
+    StateNote note;
+    bool operator==(const WriteNote&) const = default;
 };
 struct MeasureHost {
     std::vector<Bytes> ram_blocks;
@@ -49,7 +49,7 @@ struct Tell {  // a line for the log
     std::string text;
     bool operator==(const Tell&) const = default;
 };
-using Action = std::variant<TalkToAgent, LeaveAgent, WriteBalloon, NoteTarget, MeasureHost, Tell>;
+using Action = std::variant<TalkToAgent, LeaveAgent, WriteBalloon, WriteNote, MeasureHost, Tell>;
 using Actions = std::vector<Action>;
 
 // --- the VM ---------------------------------------------------------------------------------
@@ -89,6 +89,8 @@ class Vm {
     void choose_policy(Now now, Actions& actions);
     void decide_balloon(Now now, Actions& actions);
     void order_agent(Now now, Actions& actions);
+    void write_note(const StateNote& note, Actions& actions);
+    void on_policy_taken(const proto::PolicyInForce& in_force, Now now, Actions& actions);
     void on_status(const AgentStatus& status, Now now, Actions& actions);
     void check_claims(const AgentStatus& status, Now now, Actions& actions);
     void on_down(const AgentDown& down, Now now, Actions& actions);
@@ -104,6 +106,8 @@ class Vm {
     [[nodiscard]] Mode mode_in_force() const;
     [[nodiscard]] std::optional<Bytes> wanted_target() const;
     [[nodiscard]] Bytes grant() const;
+    [[nodiscard]] bool must_withdraw() const;
+    [[nodiscard]] std::optional<PolicyOrder> withdrawal() const;
     [[nodiscard]] std::optional<PolicyOrder> policy_for_agent() const;
     [[nodiscard]] proto::VmState state() const;
 
@@ -114,6 +118,7 @@ class Vm {
     bool yielded_ =
         false;  // repeated foreign balloon changes: observe until the policy is set anew
     uint64_t generation_ = 0;
+    StateNote note_;  // as we wrote it last, or found it
 
     BalloonWatch balloon_;
     std::optional<Time> writing_since_;  // a write is on its way

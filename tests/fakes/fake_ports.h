@@ -20,18 +20,19 @@ class FakeHypervisor final : public host::Hypervisor {
         host::VmId vm;
         Bytes target;
         Policy policy;
+        host::StateNote note;
         host::Done done;
     };
     std::deque<Call> calls;
 
     void set_balloon(const host::VmId& vm, Bytes target, host::Done done) override {
-        calls.push_back({"balloon", vm, target, {}, std::move(done)});
+        calls.push_back({"balloon", vm, target, {}, {}, std::move(done)});
     }
     void set_policy(const host::VmId& vm, const Policy& policy, host::Done done) override {
-        calls.push_back({"policy", vm, {}, policy, std::move(done)});
+        calls.push_back({"policy", vm, {}, policy, {}, std::move(done)});
     }
-    void note_target(const host::VmId& vm, Bytes target, host::Done done) override {
-        calls.push_back({"note", vm, target, {}, std::move(done)});
+    void write_note(const host::VmId& vm, const host::StateNote& note, host::Done done) override {
+        calls.push_back({"note", vm, {}, {}, note, std::move(done)});
     }
     // The oldest call ends; returns it.
     Call finish(const Status& outcome = {}) {

@@ -51,7 +51,7 @@ TEST(DomainXml, ReadsWhatTheControllerNeeds) {
     EXPECT_THAT(facts->channel->path, HasSubstr("org.acma.agent.0"));
     ASSERT_TRUE(facts->policy && *facts->policy);
     EXPECT_EQ((**facts->policy).max_mem, 1_GiB);
-    EXPECT_EQ(facts->noted_target, 768_MiB);
+    EXPECT_EQ(facts->note.target, 768_MiB);
 }
 
 TEST(DomainXml, TakesTheSecondChannelWhenTheFirstIsNotThere) {

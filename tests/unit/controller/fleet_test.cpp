@@ -74,12 +74,13 @@ class FleetTest : public testing::Test {
 TEST_F(FleetTest, ManagesADomainThatAppears) {
     Fleet fleet = make();
     fleet.on_hypervisor(DomainSeen{domain("web", 1), false});
-    ASSERT_EQ(hypervisor.calls.size(), 1U);
+    ASSERT_EQ(hypervisor.calls.size(), 2U);
     EXPECT_EQ(hypervisor.calls[0].target, 2_GiB);
+    EXPECT_EQ(hypervisor.calls[1].note, (StateNote{std::nullopt, true})) << "the agent may act";
     EXPECT_EQ(host_memory.watched.at(VmId{"uuid-web"}), std::vector<Bytes>{4_GiB});
     EXPECT_EQ(agents.orders.at(VmId{"uuid-web"}).path, "/run/web");
     hypervisor.finish();
-    EXPECT_EQ(hypervisor.calls.front().what, "note");
+    EXPECT_EQ(hypervisor.calls.back().note, (StateNote{2_GiB, true}));
 }
 
 TEST_F(FleetTest, FindsRunningDomainsAtTheStart) {
@@ -103,7 +104,9 @@ TEST_F(FleetTest, StartsAnewWithADomainThatWasStartedAnew) {
     settle(fleet, domain("web", 1));
     fleet.on_hypervisor(DomainSeen{domain("web", 2), false});
     EXPECT_EQ(agents.left.size(), 1U);
-    EXPECT_EQ(hypervisor.calls.size(), 1U) << "its balloon is full size again";
+    ASSERT_EQ(hypervisor.calls.size(), 2U);
+    EXPECT_EQ(hypervisor.calls[0].what, "balloon") << "it is full size again";
+    EXPECT_EQ(hypervisor.calls[1].note, (StateNote{std::nullopt, true}));
 }
 
 TEST_F(FleetTest, KeepsTheVmsWhileLibvirtIsAway) {
@@ -127,7 +130,7 @@ TEST_F(FleetTest, ChangesNothingWhenLibvirtComesBackAndAllIsAsBefore) {
     fleet.on_hypervisor(HypervisorDown{"libvirt: connection lost"});
     DomainFacts web = domain("web", 1);
     web.current = 2_GiB;
-    web.noted_target = 2_GiB;
+    web.note.target = 2_GiB;
     fleet.on_hypervisor(HypervisorUp{{web}});
     EXPECT_TRUE(hypervisor.calls.empty());
     EXPECT_EQ(fleet.vms().size(), 1U) << "db ended meanwhile";

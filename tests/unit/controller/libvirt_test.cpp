@@ -110,11 +110,11 @@ TEST_F(LibvirtTest, WritesAPolicyAndHearsThatItWasWritten) {
 TEST_F(LibvirtTest, NotesItsTargetWithoutTakingThatForAPolicy) {
     LibvirtHypervisor& libvirt = open();
     ASSERT_TRUE(inbox.wait_for<HypervisorUp>());
-    ASSERT_TRUE(outcome_of([&](Done done) { libvirt.note_target(k_vm, 1_GiB, done); }));
+    ASSERT_TRUE(outcome_of([&](Done done) { libvirt.write_note(k_vm, {1_GiB, true}, done); }));
     ASSERT_TRUE(outcome_of([&](Done done) { libvirt.set_policy(k_vm, {512_MiB, 3_GiB}, done); }));
     const auto seen = inbox.wait_for<DomainSeen>();
     ASSERT_TRUE(seen);
-    EXPECT_EQ(seen->facts.noted_target, 1_GiB);
+    EXPECT_EQ(seen->facts.note, (StateNote{1_GiB, true}));
     EXPECT_TRUE(seen->policy_written) << "the note itself made no event";
 }
 
@@ -168,7 +168,7 @@ TEST_F(LibvirtTest, ReadsPolicyAndNoteOfADomainThatItFinds) {
     const DomainFacts& facts = up->running[0];
     ASSERT_TRUE(facts.policy && *facts.policy);
     EXPECT_EQ((**facts.policy).max_mem, 2_GiB);
-    EXPECT_EQ(facts.noted_target, 2_GiB);
+    EXPECT_EQ(facts.note.target, 2_GiB);
     EXPECT_EQ(facts.start_target, 3_GiB);
     std::filesystem::remove_all(dir);
 }

@@ -161,11 +161,11 @@ TEST(PolicyXml, ReadsBackWhatItWrites) {
     EXPECT_EQ(**read, policy);
 }
 
-TEST(NotedTarget, IsReadFromItsOwnNamespaceOnly) {
+TEST(StateNote, IsReadFromItsOwnNamespaceOnly) {
     const auto noted = [](const char* xml) {
         pugi::xml_document document;
         document.load_string(xml);
-        return read_noted_target(document.child("metadata"));
+        return read_state_note(document.child("metadata")).target;
     };
     EXPECT_EQ(noted(R"(<metadata><s:state xmlns:s="urn:acma:state:1" target="1GiB"/></metadata>)"),
               1_GiB);
@@ -174,6 +174,25 @@ TEST(NotedTarget, IsReadFromItsOwnNamespaceOnly) {
     EXPECT_EQ(noted(R"(<metadata><s:state xmlns:s="urn:acma:state:1" target="x"/></metadata>)"),
               std::nullopt);
     EXPECT_EQ(noted("<metadata/>"), std::nullopt);
+}
+
+TEST(StateNote, ReadsBackWhatItWrites) {
+    for (const StateNote& note : {StateNote{}, StateNote{1_GiB, false}, StateNote{1_GiB, true},
+                                  StateNote{std::nullopt, true}}) {
+        const std::string written = write_state_xml(note);
+        const std::string stored = "<metadata><s:state xmlns:s=\"urn:acma:state:1\"" +
+                                   written.substr(sizeof "<state" - 1) + "</metadata>";
+        pugi::xml_document document;
+        ASSERT_TRUE(document.load_string(stored.c_str())) << stored;
+        EXPECT_EQ(read_state_note(document.child("metadata")), note) << stored;
+    }
+}
+
+TEST(StateNote, TakesAnUnknownWordForNothing) {
+    pugi::xml_document document;
+    document.load_string(
+        R"(<metadata><s:state xmlns:s="urn:acma:state:1" agent="x" other="y"/></metadata>)");
+    EXPECT_EQ(read_state_note(document.child("metadata")), StateNote{});
 }
 
 }  // namespace

@@ -121,8 +121,8 @@ TEST_F(VmTest, SetsTheBalloonSoThatMaxMemHolds) {
 TEST_F(VmTest, NotesTheTargetThatWasAccepted) {
     Vm vm = make(domain());
     (void)vm.start(now());
-    EXPECT_THAT(only<NoteTarget>(vm.on_balloon_written({}, 2_GiB, now())),
-                testing::ElementsAre(NoteTarget{2_GiB}));
+    EXPECT_THAT(only<WriteNote>(vm.on_balloon_written({}, 2_GiB, now())),
+                testing::ElementsAre(WriteNote{{2_GiB, true}}));
 }
 
 TEST_F(VmTest, WritesNothingMoreOnceTheTargetIsInForce) {
@@ -161,7 +161,7 @@ TEST_F(VmTest, OnlySaysWhatItWouldDoInObserve) {
     Vm vm = make(domain(policy));
     Actions actions = vm.start(now());
     EXPECT_THAT(only<WriteBalloon>(actions), IsEmpty());
-    EXPECT_THAT(only<NoteTarget>(run(vm, 10)), IsEmpty());
+    EXPECT_THAT(only<WriteNote>(run(vm, 10)), IsEmpty());
     EXPECT_EQ(vm.history().entries().back().decision, "would-shrink");
     EXPECT_EQ(vm.history().entries().size(), 2U) << "said once";
     EXPECT_EQ(vm.summary().state, proto::VmState::observed);
@@ -306,7 +306,7 @@ TEST_F(VmTest, KeepsItsHandsOffAForeignTargetThatWasThereBeforeIt) {
 TEST_F(VmTest, FindsItsOwnTargetAgainAfterARestart) {
     DomainFacts facts = domain(Policy{512_MiB, 3_GiB});
     facts.current = 1_GiB;
-    facts.noted_target = 1_GiB;
+    facts.note.target = 1_GiB;
     Vm vm = make(facts);
     EXPECT_THAT(only<WriteBalloon>(vm.start(now())), testing::ElementsAre(WriteBalloon{3_GiB}));
 }
@@ -314,7 +314,7 @@ TEST_F(VmTest, FindsItsOwnTargetAgainAfterARestart) {
 TEST_F(VmTest, ShrinksNothingWhenItFindsAllAsItLeftIt) {
     DomainFacts facts = domain();
     facts.current = 2_GiB;
-    facts.noted_target = 2_GiB;
+    facts.note.target = 2_GiB;
     Vm vm = make(facts);
     EXPECT_THAT(only<WriteBalloon>(vm.start(now())), IsEmpty());
     EXPECT_THAT(only<WriteBalloon>(run(vm, 100)), IsEmpty());
@@ -361,6 +361,62 @@ TEST_F(VmTest, TellsTheAgentThatItsPolicyWasRemoved) {
     ASSERT_THAT(orders, SizeIs(1));
     EXPECT_EQ(orders[0].policy->policy.mode, Mode::off);
     EXPECT_EQ(vm.summary().state, proto::VmState::unmanaged);
+}
+
+TEST_F(VmTest, NotesBeforeItTellsTheAgentToAct) {
+    Vm vm = make(domain());
+    const Actions actions = vm.start(now());
+    ASSERT_THAT(only<WriteNote>(actions), testing::ElementsAre(WriteNote{{std::nullopt, true}}));
+    const auto note =
+        std::find(actions.begin(), actions.end(), Action(WriteNote{{std::nullopt, true}}));
+    EXPECT_TRUE(std::none_of(actions.begin(), note, [](const Action& action) {
+        return std::holds_alternative<TalkToAgent>(action);
+    }));
+    EXPECT_THAT(only<WriteNote>(run(vm, 10)), IsEmpty()) << "once";
+}
+
+// A policy that was in force when the controller went down and is not there when it comes back.
+DomainFacts withdrawn_while_down() {
+    DomainFacts facts = domain(std::nullopt);
+    facts.current = 2_GiB;
+    facts.note = {2_GiB, true};
+    return facts;
+}
+
+TEST_F(VmTest, WithdrawsAPolicyThatWasRemovedWhileItWasDown) {
+    Vm vm = make(withdrawn_while_down());
+    const Actions actions = vm.start(now());
+    EXPECT_THAT(only<WriteBalloon>(actions), IsEmpty());
+    const auto orders = only<TalkToAgent>(actions);
+    ASSERT_THAT(orders, SizeIs(1));
+    ASSERT_TRUE(orders[0].policy);
+    EXPECT_EQ(orders[0].policy->policy.mode, Mode::off);
+    EXPECT_EQ(orders[0].policy->grant, 2_GiB);
+    EXPECT_TRUE(validate(orders[0].policy->policy)) << "an agent would refuse it";
+    EXPECT_THAT(only<WriteNote>(run(vm, 10)), IsEmpty()) << "the agent has not taken it yet";
+
+    proto::PolicyInForce taken{orders[0].policy->generation - 1, orders[0].policy->policy, 2_GiB};
+    EXPECT_THAT(only<WriteNote>(vm.on_agent(AgentTookPolicy{taken}, now())), IsEmpty())
+        << "an earlier order";
+    taken.generation = orders[0].policy->generation;
+    EXPECT_THAT(only<WriteNote>(vm.on_agent(AgentTookPolicy{taken}, now())),
+                testing::ElementsAre(WriteNote{{2_GiB, false}}));
+    EXPECT_THAT(run(vm, 10), IsEmpty()) << "once";
+}
+
+TEST_F(VmTest, WithdrawsNothingWhereNothingWasOrderedOrThePolicyCannotBeRead) {
+    DomainFacts never = withdrawn_while_down();
+    never.note.agent_acts = false;
+    Vm untouched = make(never);
+    EXPECT_THAT(only<TalkToAgent>(untouched.start(now())), IsEmpty());
+
+    DomainFacts bad = withdrawn_while_down();
+    bad.policy = Error{ErrorCode::invalid, "bad"};
+    Vm unreadable = make(bad);
+    EXPECT_THAT(only<TalkToAgent>(unreadable.start(now())), IsEmpty());
+
+    Vm dry = make(withdrawn_while_down(), true);
+    EXPECT_THAT(only<TalkToAgent>(dry.start(now())), IsEmpty());
 }
 
 // --- agent ----------------------------------------------------------------------------------
