@@ -10,6 +10,7 @@
 #include <system_error>
 #include <utility>
 
+#include <arpa/inet.h>
 #include <fnmatch.h>
 
 #define TOML_EXCEPTIONS 0
@@ -59,6 +60,14 @@ Status read_text(const toml::node& node, const Place& place, std::string& field)
     return {};
 }
 
+// A name would need a resolver, and may have several addresses: which one is served is not guessed.
+bool is_ip_address(const std::string& text) {
+    in6_addr address{};  // large enough for both
+    const std::string without_scope = text.substr(0, text.find('%'));
+    return ::inet_pton(AF_INET, text.c_str(), &address) == 1 ||
+           ::inet_pton(AF_INET6, without_scope.c_str(), &address) == 1;
+}
+
 Result<TcpEndpoint> parse_endpoint(std::string_view text) {
     const size_t colon = text.rfind(':');
     TcpEndpoint endpoint;
@@ -68,6 +77,9 @@ Result<TcpEndpoint> parse_endpoint(std::string_view text) {
     endpoint.address = std::string(text.substr(0, colon));
     if (endpoint.address.front() == '[' && endpoint.address.back() == ']') {
         endpoint.address = endpoint.address.substr(1, endpoint.address.size() - 2);
+    }
+    if (!is_ip_address(endpoint.address)) {
+        return Error{ErrorCode::invalid, "'" + endpoint.address + "' is not an IP address"};
     }
     const std::string_view port = text.substr(colon + 1);
     const auto [end, err] = std::from_chars(port.data(), port.data() + port.size(), endpoint.port);

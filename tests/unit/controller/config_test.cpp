@@ -55,6 +55,15 @@ max-mem = "2GiB"
     EXPECT_EQ(config.rules[1].uuid, "6695eb01-f6a4-8304-79aa-97f2502e193f");
 }
 
+TEST(ControllerConfig, TakesAddressesOfBothKindsToListenOn) {
+    for (const char* address : {"0.0.0.0", "::1", "fe80::1%eth0"}) {
+        ControllerConfig config;
+        const std::string text = std::string("listen = \"[") + address + "]:9178\"";
+        ASSERT_TRUE(read_config(text, "f", config)) << text;
+        EXPECT_EQ(config.listen, (TcpEndpoint{address, 9178}));
+    }
+}
+
 TEST(ControllerConfig, LetsARuleWithoutAModeOnlyObserve) {
     ControllerConfig config;
     ASSERT_TRUE(read_config("[[rule]]\nname='*'\nmin-mem='1GiB'\nmax-mem='2GiB'", "f", config));
@@ -66,6 +75,10 @@ TEST(ControllerConfig, NamesKeyAndLineOfWhatIsWrong) {
     EXPECT_THAT(error_of("connect = 1"), HasSubstr("controller.toml:1: connect: must be text"));
     EXPECT_THAT(error_of("connect = \"\""), HasSubstr("connect: must not be empty"));
     EXPECT_THAT(error_of("listen = \"9178\""), HasSubstr("listen: must be ADDRESS:PORT"));
+    EXPECT_THAT(error_of("\nlisten = \"localhost:9178\""),
+                HasSubstr("controller.toml:2: listen: 'localhost' is not an IP address"));
+    EXPECT_THAT(error_of("listen = \"[::1:9178\""), HasSubstr("listen: '[::1'"));
+    EXPECT_THAT(error_of("listen = \"127.0.0.1%lo:9178\""), HasSubstr("listen: '127.0.0.1%lo'"));
     EXPECT_THAT(error_of("listen = \"0.0.0.0:0\""), HasSubstr("listen: port '0'"));
     EXPECT_THAT(error_of("listen = \"0.0.0.0:99999\""), HasSubstr("listen: port"));
     EXPECT_THAT(error_of("log-level = \"loud\""), HasSubstr("log-level: 'loud'"));
