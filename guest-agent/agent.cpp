@@ -152,12 +152,20 @@ int Agent::run() {
 }
 
 void Agent::step(Time now) {
-    if (const auto seen = sampler_.observe()) {
+    const auto seen = sampler_.observe();
+    if (seen) {
         seen_ = *seen;
         ++sequence_;
     }
     const bool fired = std::exchange(fired_, false);
-    if (!policy_) {
+    if (!seen) {
+        // Old numbers would look like no pressure at all.
+        decision_ =
+            autoscale::Decision{.state = AgentState::degraded,
+                                .next_step = autoscale::k_calm_step,
+                                .reason = "nothing is paged out unseen: " + seen.error().message};
+        act(decision_);
+    } else if (!policy_) {
         decision_ = autoscale::Decision{
             .state = problems_.empty() ? AgentState::starting : AgentState::degraded,
             .next_step = autoscale::k_calm_step,
@@ -205,8 +213,9 @@ void Agent::act(const autoscale::Decision& decision) {
             deadman_->alive();
         }
     }
-    reclaimer_->order(decision_);
-    if (!decision_.page_out) {
+    const Status ordered = reclaimer_->order(decision_);
+    // A stop that failed is tried again at the next step; until then the dead-man stays on guard.
+    if (!decision_.page_out && ordered) {
         deadman_->disarm();
     }
 }
@@ -229,8 +238,8 @@ void Agent::arm_trigger() {
         platform::open_psi_trigger(paths_.proc + "/pressure/memory", wanted.stall, wanted.window);
     std::erase_if(problems_, [](const Problem& p) { return p.what == "no-trigger"; });
     if (!trigger) {
-        problems_.push_back(
-            {"no-trigger", trigger.error().message + "; pressure is only seen every half second"});
+        problems_.push_back({"no-trigger", trigger.error().message +
+                                               "; pressure is only seen at each step of the loop"});
         log(4, problems_.back().message);
         return;
     }

@@ -18,6 +18,7 @@
 namespace acma::agent {
 
 namespace {
+constexpr size_t k_most_output = 64 << 10;  // a status has 2 KiB
 // Local clients: `acma-agent status` and an administrator's script. More is a mistake.
 constexpr size_t k_most_connections = 8;
 // While no host has the channel open, the kernel reports POLLHUP without end.
@@ -54,7 +55,8 @@ Connection::Connection(platform::Fd fd, Peer peer, proto::AgentInfo info)
 
 short Connection::wanted_events(Time now) const {
     short events = 0;
-    if (session_.read_again_at() <= now) {
+    // Who does not fetch his replies is not asked for more.
+    if (session_.read_again_at() <= now && output_.size() < k_most_output) {
         events |= POLLIN;
     }
     if (!output_.empty() || session_.has_output()) {
@@ -75,15 +77,19 @@ bool Connection::write_out() {
     return true;
 }
 
+void Connection::host_left(Time now) {
+    if (!host_away) {
+        // What was said to the last host is not meant for the next one.
+        session_ = proto::ServerSession(info_);
+        output_.clear();
+    }
+    host_away = true;
+    look_again_at = now + k_look_for_host_every;
+}
+
 bool Connection::serve(short events, const Act& act, Time now) {
     if (peer_ == Peer::host && (events & POLLHUP) != 0 && (events & POLLIN) == 0) {
-        if (!host_away) {
-            // What was said to the last host is not meant for the next one.
-            session_ = proto::ServerSession(info_);
-            output_.clear();
-        }
-        host_away = true;
-        look_again_at = now + k_look_for_host_every;
+        host_left(now);
         return true;
     }
     host_away = false;
@@ -97,8 +103,7 @@ bool Connection::serve(short events, const Act& act, Time now) {
             if (peer_ == Peer::local) {
                 return false;
             }
-            host_away = true;  // a virtio port reads 0 bytes while no host is there
-            look_again_at = now + k_look_for_host_every;
+            host_left(now);  // a virtio port reads 0 bytes while no host is there
             return true;
         }
         std::string_view bytes(buffer.data(), got > 0 ? static_cast<size_t>(got) : 0);

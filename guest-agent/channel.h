@@ -38,6 +38,7 @@ class Connection {
 
   private:
     [[nodiscard]] bool write_out();
+    void host_left(Time now);
 
     platform::Fd fd_;
     Peer peer_;

@@ -81,40 +81,27 @@ Status write_record(const std::string& path, const damon::OwnershipRecord& recor
     return err ? Status(error_from_errno(err.value(), "rename " + next)) : Status();
 }
 
-// Nobody else uses DAMON when this succeeds, and what an earlier run left behind is off.
-Result<damon::OwnershipRecord> take_hold(const platform::DamonSysfs& sysfs,
-                                         const ReclaimerPaths& paths) {
+damon::OwnershipRecord noted_record(const ReclaimerPaths& paths) {
+    const auto noted = platform::read_file(paths.owner);
+    return noted ? parse_record(*noted) : damon::OwnershipRecord{};
+}
+
+// Error: somebody else uses DAMON.
+Result<damon::Ownership> look_whose(const platform::DamonSysfs& sysfs, const ReclaimerPaths& paths,
+                                    const damon::OwnershipRecord& record) {
     const auto tree = sysfs.read_tree();
     if (!tree) {
         return tree.error().in("reading DAMON's tree");
     }
-    const auto noted = platform::read_file(paths.owner);
-    const auto ownership =
-        damon::decide_ownership(*tree, noted ? parse_record(*noted) : damon::OwnershipRecord{},
-                                {.stat = module_enabled(paths, "damon_stat"),
-                                 .reclaim = module_enabled(paths, "damon_reclaim"),
-                                 .lru_sort = module_enabled(paths, "damon_lru_sort")});
-    if (!ownership) {
-        return ownership.error();
-    }
-    if (ownership->claim == damon::Claim::foreign || ownership->claim == damon::Claim::busy) {
+    auto ownership = damon::decide_ownership(*tree, record,
+                                             {.stat = module_enabled(paths, "damon_stat"),
+                                              .reclaim = module_enabled(paths, "damon_reclaim"),
+                                              .lru_sort = module_enabled(paths, "damon_lru_sort")});
+    if (ownership &&
+        (ownership->claim == damon::Claim::foreign || ownership->claim == damon::Claim::busy)) {
         return Error{ErrorCode::busy, ownership->reason};
     }
-    for (const size_t index : ownership->ours) {
-        (void)sysfs.command(index, damon::StateCommand::off);  // fails where it is off already
-    }
-    const damon::OwnershipRecord record{.restore_damon_stat = ownership->restore_damon_stat};
-    if (const Status status = write_record(paths.owner, record); !status) {
-        return status.error();
-    }
-    if (ownership->clear_damon_stat) {
-        if (const Status status =
-                platform::write_file(paths.modules + "/damon_stat/parameters/enabled", "N");
-            !status) {
-            return status.error().in("DAMON_STAT holds DAMON and could not be switched off");
-        }
-    }
-    return record;
+    return ownership;
 }
 
 }  // namespace
@@ -139,16 +126,20 @@ Result<std::unique_ptr<Reclaimer>> Reclaimer::open(ReclaimerPaths paths) {
     for (const auto& region : *ram) {
         ranges.push_back({.start = Bytes(region.start.count()), .end = Bytes(region.end.count())});
     }
-    auto record = take_hold(sysfs, paths);
-    if (!record) {
-        return record.error();
+    auto record = noted_record(paths);
+    const auto ownership = look_whose(sysfs, paths, record);
+    if (!ownership) {
+        return ownership.error();
+    }
+    for (const size_t index : ownership->ours) {
+        (void)sysfs.command(index, damon::StateCommand::off);  // fails where it is off already
     }
     auto features = sysfs.detect_features();
     if (!features) {
         return features.error();
     }
     return std::unique_ptr<Reclaimer>(
-        new Reclaimer(std::move(paths), sysfs, *features, std::move(ranges), *record));
+        new Reclaimer(std::move(paths), sysfs, *features, std::move(ranges), std::move(record)));
 }
 
 Reclaimer::Reclaimer(ReclaimerPaths paths, platform::DamonSysfs sysfs, damon::Features features,
@@ -170,7 +161,11 @@ Reclaimer::~Reclaimer() {
     changed_.notify_all();
     worker_.join();
     // The worker may have been about to switch on when it was told to stop; may_run_ kept it off.
-    (void)sysfs_.apply({damon::Write{"kdamonds/nr_kdamonds", "0"}});
+    const auto ownership = look_whose(sysfs_, paths_, record_);
+    if (!ownership || (ownership->claim == damon::Claim::ours &&
+                       !sysfs_.apply({damon::Write{"kdamonds/nr_kdamonds", "0"}}))) {
+        return;  // the record stays: our next run will know what of it is ours
+    }
     std::error_code err;
     std::filesystem::remove(paths_.owner, err);
     if (record_.restore_damon_stat) {
@@ -182,10 +177,9 @@ std::string Reclaimer::state_file() const {
     return sysfs_.path("kdamonds/" + std::to_string(k_kdamond) + "/state");
 }
 
-void Reclaimer::order(const autoscale::Decision& decision) {
+Status Reclaimer::order(const autoscale::Decision& decision) {
     if (!decision.page_out) {
-        (void)stop_now();
-        return;
+        return stop_now();
     }
     {
         const std::lock_guard lock(switch_mutex_);
@@ -196,6 +190,7 @@ void Reclaimer::order(const autoscale::Decision& decision) {
         ordered_ = decision;
     }
     changed_.notify_all();
+    return {};
 }
 
 Status Reclaimer::stop_now() {
@@ -206,12 +201,16 @@ Status Reclaimer::stop_now() {
     }
     const std::lock_guard lock(switch_mutex_);
     may_run_ = false;
-    const Status status = sysfs_.command(k_kdamond, damon::StateCommand::off);
+    Status status;
+    if (runs_ours()) {
+        status = sysfs_.command(k_kdamond, damon::StateCommand::off);
+    }
     page_lists_.end_drain_now();
-    // Never started (invalid), already ended (permission on 6.12), no kdamond yet (not_found): off.
+    // Already ended (permission on 6.12), gone (not_found): off.
     if (!status && status.error().code == ErrorCode::busy) {
         return status.error().in("switching page-out off");
     }
+    pid_ = -1;
     return {};
 }
 
@@ -250,8 +249,10 @@ void Reclaimer::work() {
 }
 
 Status Reclaimer::carry_out(const autoscale::Decision& decision) {
-    const auto state = on_ ? sysfs_.state(k_kdamond) : Result<damon::State>(damon::State::off);
-    on_ = state && *state == damon::State::on;
+    {
+        const std::lock_guard lock(switch_mutex_);
+        on_ = on_ && runs_ours();
+    }
     const Status status = on_ ? change(decision) : start(decision);
     const std::lock_guard lock(mutex_);
     report_.running = on_ && status.ok();
@@ -305,14 +306,19 @@ Status Reclaimer::write_model(const damon::Kdamond& next) {
     if (const Status status = note(next); !status) {
         return status;
     }
-    const bool running = on_;
     const Status status =
-        sysfs_.apply(running ? damon::plan_commit(std::move(*plan), k_kdamond) : std::move(*plan));
+        sysfs_.apply(on_ ? damon::plan_commit(std::move(*plan), k_kdamond) : std::move(*plan));
     if (!status) {
         written_.clear();
+        if (on_) {  // with a tree that is half old and half new it could not be changed again
+            const std::lock_guard lock(switch_mutex_);
+            (void)sysfs_.command(k_kdamond, damon::StateCommand::off);
+            on_ = false;
+        }
         return status;
     }
     written_ = {next};
+    forget_other_shapes(next);
     return {};
 }
 
@@ -323,12 +329,47 @@ Status Reclaimer::note(const damon::Kdamond& next) {
     if (known) {
         return {};
     }
-    // The last one stays until the writes are through.
-    if (record_.kdamonds.size() > 1) {
-        record_.kdamonds.erase(record_.kdamonds.begin());
-    }
-    record_.kdamonds.push_back({.index = k_kdamond, .shape = shape, .pid = -1});
+    // Whoever finds it half-written finds any shape.
+    record_.kdamonds = {{.index = k_kdamond, .shape = damon::k_any_shape, .pid = -1}};
     return write_record(paths_.owner, record_);
+}
+
+void Reclaimer::forget_other_shapes(const damon::Kdamond& written) {
+    const std::vector<damon::OwnedKdamond> only{
+        {.index = k_kdamond, .shape = damon::shape(written), .pid = -1}};
+    if (record_.kdamonds != only) {
+        record_.kdamonds = only;
+        (void)write_record(paths_.owner, record_);  // else it stays "any shape"
+    }
+}
+
+Status Reclaimer::take_hold() {
+    const auto ownership = look_whose(sysfs_, paths_, record_);
+    if (!ownership) {
+        return ownership.error();
+    }
+    record_.restore_damon_stat = ownership->restore_damon_stat;
+    if (const Status status = write_record(paths_.owner, record_); !status) {
+        return status;
+    }
+    if (ownership->clear_damon_stat) {
+        if (const Status status =
+                platform::write_file(paths_.modules + "/damon_stat/parameters/enabled", "N");
+            !status) {
+            return status.error().in("DAMON_STAT holds DAMON and could not be switched off");
+        }
+    }
+    return {};
+}
+
+// switch_mutex_ is held. Somebody may have ended our kdamond and started another.
+bool Reclaimer::runs_ours() const {
+    const auto pid =
+        platform::read_file(sysfs_.path("kdamonds/" + std::to_string(k_kdamond) + "/pid"));
+    if (!pid) {
+        return pid_ > 0 && pid.error().code == ErrorCode::busy;  // by our own commit
+    }
+    return pid_ > 0 && pid->starts_with(std::to_string(pid_) + "\n");
 }
 
 Status Reclaimer::switch_on() {
@@ -337,7 +378,11 @@ Status Reclaimer::switch_on() {
         return Error{ErrorCode::busy, "page-out was stopped meanwhile"};
     }
     const Status status = sysfs_.command(k_kdamond, damon::StateCommand::on);
-    on_ = status.ok();
+    if (status) {
+        const auto pid = sysfs_.pid(k_kdamond);
+        pid_ = pid ? *pid : -1;
+        on_ = true;
+    }
     return status;
 }
 
@@ -368,6 +413,9 @@ Status Reclaimer::wait_until_cleared() {
 Status Reclaimer::start(const autoscale::Decision& decision) {
     on_ = false;
     of_this_kdamond_ = {};
+    if (const Status status = take_hold(); !status) {
+        return status;
+    }
     if (const Status status = refresh_regions(decision); !status) {
         return status;
     }

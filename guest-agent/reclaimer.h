@@ -45,17 +45,19 @@ class Reclaimer {
         std::optional<Error> error;  // why the last order could not be carried out
     };
 
-    // Takes hold of DAMON: refuses when someone else uses it, clears DAMON_STAT where it holds
-    // DAMON, finds out what this kernel has. The error says what is missing and how to free it.
+    // Refuses when someone else uses DAMON, switches off what an earlier run left behind, finds out
+    // what this kernel has. The error says what is missing and how to free it.
     [[nodiscard]] static Result<std::unique_ptr<Reclaimer>> open(ReclaimerPaths paths);
-    // The kdamond is off and gone, DAMON_STAT as it was.
+    // Our kdamond is off and gone, DAMON_STAT as it was.
     ~Reclaimer();
     Reclaimer(const Reclaimer&) = delete;
     Reclaimer& operator=(const Reclaimer&) = delete;
 
     // The latest order counts; returns at once. page_out == false is carried out at once, here.
-    void order(const autoscale::Decision& decision);
-    // The kdamond is off when this returns: at most an apply step later.
+    // DAMON is taken hold of (again) whenever a kdamond is to be started: somebody else may have
+    // come meanwhile. DAMON_STAT gives way from the first start on.
+    Status order(const autoscale::Decision& decision);
+    // Our kdamond is off when this succeeds: at most an apply step later. Nobody else's is touched.
     Status stop_now();
 
     [[nodiscard]] Report report() const;
@@ -75,7 +77,10 @@ class Reclaimer {
     [[nodiscard]] Status wait_until_cleared();
     [[nodiscard]] Status update_totals();
     [[nodiscard]] Status refresh_regions(const autoscale::Decision& decision);
+    [[nodiscard]] Status take_hold();
+    [[nodiscard]] bool runs_ours() const;
     [[nodiscard]] Status note(const damon::Kdamond& next);
+    void forget_other_shapes(const damon::Kdamond& written);
     [[nodiscard]] bool wanted() const;
 
     const ReclaimerPaths paths_;
@@ -104,6 +109,7 @@ class Reclaimer {
 
     std::mutex switch_mutex_;  // held over every write of "on" and "off": a stop is never overtaken
     bool may_run_ = false;     // protected by switch_mutex_
+    int pid_ = -1;             // of the kdamond that we switched on; protected by switch_mutex_
 
     std::thread worker_;
 };

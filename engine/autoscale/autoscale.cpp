@@ -2,6 +2,7 @@
 #include "engine/autoscale/autoscale.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "engine/feedback/feedback.h"
 
@@ -121,6 +122,10 @@ void be_more_patient(State& state, Time now) {
 }
 
 void start_hold(State& state, Time now) {
+    if (state.holding) {  // page-out is off already: the same spike goes on
+        state.hold_until = now + state.hold;
+        return;
+    }
     const bool again = state.hold.count() > 0 && now - state.hold_until < k_hold_forgiven_after;
     state.hold = again ? std::min(state.hold * 2, k_hold_most) : k_hold_first;
     state.hold_until = now + state.hold;
@@ -230,7 +235,10 @@ Bytes per_window(Bytes rate_per_s, Pace pace) {
 Trigger trigger_for(BasisPoints psi_target) {
     constexpr Micros k_window = Millis(500);
     const Micros spike = accepted_stall(psi_target * 100, k_window);
-    return Trigger{.stall = std::clamp(spike, Micros(Millis(50)), k_window), .window = k_window};
+    // A third of the window is a spike, unless that is about what the owner accepts.
+    const Micros most = std::min<Micros>(
+        k_window, std::max<Micros>(Millis(150), accepted_stall(psi_target * 2, k_window)));
+    return Trigger{.stall = std::clamp<Micros>(spike, Millis(50), most), .window = k_window};
 }
 
 BasisPoints psi_share(const State& state, Micros window) {
@@ -268,6 +276,7 @@ Decision step(const Policy& policy, const Sample& sample, State& state, Time now
                                 accepted_stall(policy.psi, passed.span),
                             Micros(0), k_most_debt);
 
+    state.paused = state.paused || policy.mode != Mode::automatic;
     if (policy.mode == Mode::off) {
         return stopped(AgentState::off, k_calm_step, "the policy's mode is off");
     }
@@ -294,7 +303,7 @@ Decision step(const Policy& policy, const Sample& sample, State& state, Time now
     }
 
     const Verdict verdict = judge(policy, state);
-    if (first || state.rate_per_s == Bytes(0)) {
+    if (std::exchange(state.paused, false) || state.rate_per_s == Bytes(0)) {
         state.rate_per_s = k_start_rate;
         go_quick(state, now);
     } else {

@@ -93,6 +93,7 @@ struct State {
     Time hold_until{};
     Micros hold{0};  // length of the last hold-off
     bool holding = false;
+    bool paused = false;  // by the policy's mode
     bool operator==(const State&) const = default;
 };
 

@@ -36,7 +36,8 @@ bool is_configured(const Kdamond& kdamond) {
 
 bool is_ours(const Kdamond& kdamond, size_t index, const OwnershipRecord& record) {
     return std::ranges::any_of(record.kdamonds, [&](const OwnedKdamond& owned) {
-        return owned.index == index && owned.shape == shape(kdamond) &&
+        return owned.index == index &&
+               (owned.shape == k_any_shape || owned.shape == shape(kdamond)) &&
                (kdamond.state != State::on || owned.pid == -1 || owned.pid == kdamond.pid);
     });
 }

@@ -18,9 +18,11 @@ namespace acma::damon {
 [[nodiscard]] uint64_t shape(const Kdamond& kdamond);
 
 // What we note when we switch a kdamond on. Kept where a reboot clears it (/run): pids are reused.
+// A kdamond that is being written has any shape until that is done.
+constexpr uint64_t k_any_shape = 0;
 struct OwnedKdamond {
     size_t index = 0;
-    uint64_t shape = 0;
+    uint64_t shape = k_any_shape;
     int pid = -1;  // of the kdamond; -1: noted before it was switched on
 
     bool operator==(const OwnedKdamond&) const = default;

@@ -197,6 +197,39 @@ TEST(AgentLoop, ChangesNothingInObserveAndOff) {
     }
 }
 
+// A single spike is a single offence, however often the trigger fires while it lasts.
+TEST(AgentLoop, DoesNotHoldLongerBecauseOneSpikeLasts) {
+    Loop loop = idle_guest();
+    loop.run(Seconds(20));
+    auto sample = loop.guest.sample();
+    sample.trigger_fired = true;
+    for (int i = 0; i < 6; ++i) {
+        (void)autoscale::step(policy(), sample, loop.state, loop.guest.now() + Millis(500 * i));
+    }
+    EXPECT_EQ(loop.state.hold, autoscale::k_hold_first);
+    EXPECT_EQ(loop.state.hold_until, loop.guest.now() + Millis(2500) + autoscale::k_hold_first);
+}
+
+TEST(AgentLoop, LooksCloselyAtOnceWhenItMayActAgain) {
+    Loop loop = idle_guest();
+    loop.run(Seconds(60));
+    Policy observe = policy();
+    observe.mode = Mode::observe;
+    Time now = loop.guest.now();
+    (void)autoscale::step(observe, loop.guest.sample(), loop.state, now);
+    now += Seconds(100);
+    const Decision decision = autoscale::step(policy(), loop.guest.sample(), loop.state, now);
+    EXPECT_EQ(decision.pace, autoscale::Pace::quick);
+    EXPECT_EQ(decision.rate_per_s, autoscale::k_start_rate);
+}
+
+TEST(AgentLoop, CallsAThirdOfTheTimeASpikeUnlessThatIsAccepted) {
+    EXPECT_EQ(autoscale::trigger_for(1_bp).stall, Micros(Millis(50)));
+    EXPECT_EQ(autoscale::trigger_for(10_bp).stall, Micros(Millis(50)));
+    EXPECT_EQ(autoscale::trigger_for(100_bp).stall, Micros(Millis(150)));
+    EXPECT_EQ(autoscale::trigger_for(10'000_bp).stall, Micros(Millis(500)));
+}
+
 TEST(AgentLoop, ATighterTargetNeverPagesOutFaster) {
     const auto stalled = [](BasisPoints psi) {
         Policy p = policy();
