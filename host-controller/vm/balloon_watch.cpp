@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "host-controller/vm/balloon_watch.h"
 
+#include <algorithm>
+
 namespace acma::host {
 
 namespace {
@@ -80,18 +82,42 @@ std::optional<ForeignMove> BalloonWatch::observe(Bytes actual, Time now) {
         return std::nullopt;
     }
     ForeignMove done{.from = move_->from, .to = actual};
+    const bool up = actual > expected_;
+    done.raised = up && written_.has_value();
+    const bool had_ceiling = ceiling_.has_value();
     move_.reset();
     found_unsettled_ = false;
     rest_at(actual);
+    if (done.raised) {
+        ceiling_ = had_ceiling ? ceiling_ : std::nullopt;  // it lifts a ceiling, it makes none
+        pause_correction(now);
+    }
+    if (!up) {  // moves up can all be the guest's own
+        count_foreign(done, now);
+    }
+    return done;
+}
+
+void BalloonWatch::count_foreign(ForeignMove& move, Time now) {
     while (!foreign_.empty() && now - foreign_.front() > k_foreign_window) {
         foreign_.pop_front();
     }
     foreign_.push_back(now);
-    done.repeated = foreign_.size() >= k_foreign_limit;
-    if (done.repeated) {
+    move.repeated = foreign_.size() >= k_foreign_limit;
+    if (move.repeated) {
         foreign_.clear();
     }
-    return done;
+}
+
+void BalloonWatch::pause_correction(Time now) {
+    correct_in_ = rises(now) ? std::clamp(correct_in_ * 2, k_first_correction, k_longest_correction)
+                             : Micros(0);
+    raised_at_ = now;
+    correct_at_ = now + correct_in_;
+}
+
+bool BalloonWatch::rises(Time now) const {
+    return raised_at_ && now - *raised_at_ <= k_foreign_window;
 }
 
 void BalloonWatch::wrote(Bytes target, Time now) {
@@ -111,7 +137,8 @@ void BalloonWatch::write_failed() {
 }
 
 bool BalloonWatch::must_wait(Time now) const {
-    return move_.has_value() || (hold_until_ && now < *hold_until_);
+    return move_.has_value() || (hold_until_ && now < *hold_until_) ||
+           (correct_at_ && now < *correct_at_);
 }
 
 bool BalloonWatch::stuck(Time now) const {

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // Follows one VM's balloon and tells our own changes from somebody else's. Neither QEMU nor libvirt
 // tells who set the target nor what it is, only the size that the guest has reached ("actual"): a
-// move that we did not ask for is foreign, whoever did it (virsh setmem, Nova, another manager, a
-// guest that took memory back under OOM). A foreign target is a ceiling: never fought, we only go
-// lower. Pure.
+// move that we did not ask for is foreign, whoever did it (virsh setmem, Nova, another manager).
+// A foreign target is a ceiling: never fought, we only go lower. A move up past our own target is
+// put right instead, with growing pauses: it may be the guest's own doing (deflation under OOM, a
+// driver loaded anew), which must not end that max-mem is enforced. Pure.
 #pragma once
 
 #include <deque>
@@ -20,6 +21,10 @@ constexpr Micros k_balloon_quiet{2'000'000};
 // This many foreign changes in this time mean that somebody else manages the VM.
 constexpr size_t k_foreign_limit = 3;
 constexpr Micros k_foreign_window{600'000'000};
+// Pauses before a balloon that rises again and again is put right: the first time at once. They
+// grow because a guest under OOM has nothing to give, and end where max-mem still means something.
+constexpr Micros k_first_correction{5'000'000};
+constexpr Micros k_longest_correction{60'000'000};
 // How long a target that libvirt gave at the start may take until the guest's driver is there.
 constexpr Micros k_start_hold{60'000'000};
 
@@ -27,6 +32,7 @@ struct ForeignMove {
     Bytes from;
     Bytes to;
     bool repeated = false;  // the limit is reached
+    bool raised = false;    // past our own target: not a ceiling, to be put right
     bool operator==(const ForeignMove&) const = default;
 };
 
@@ -51,6 +57,8 @@ class BalloonWatch {
     // The hypervisor refused the last write: the target is what it was before.
     void write_failed();
     void set_ram(Bytes ram) { ram_ = ram; }
+    // A new policy is carried out at once, whatever the guest did before.
+    void end_correction_pause() { correct_at_.reset(); }
 
     [[nodiscard]] Bytes ram() const { return ram_; }
     [[nodiscard]] Bytes actual() const { return actual_; }
@@ -58,8 +66,10 @@ class BalloonWatch {
     [[nodiscard]] std::optional<Bytes> ceiling() const { return ceiling_; }
     // The target in force as far as we can know it.
     [[nodiscard]] Bytes target() const { return expected_; }
-    // True while nothing may be written: the target that libvirt gave is still on its way, or a
-    // foreign move is under way.
+    // It has risen past our target without us lately.
+    [[nodiscard]] bool rises(Time now) const;
+    // True while nothing may be written: the target that libvirt gave is still on its way, a
+    // foreign move is under way, or one that is to be put right has its pause.
     [[nodiscard]] bool must_wait(Time now) const;
     // Set while the guest has not followed our target and makes no progress.
     [[nodiscard]] bool stuck(Time now) const;
@@ -70,6 +80,8 @@ class BalloonWatch {
         Time last;
     };
     void rest_at(Bytes size);
+    void count_foreign(ForeignMove& move, Time now);
+    void pause_correction(Time now);
 
     Bytes ram_;
     Bytes actual_;
@@ -83,7 +95,10 @@ class BalloonWatch {
     std::optional<Move> move_;  // a foreign move under way
     std::optional<Time> hold_until_;
     bool found_unsettled_ = false;  // our noted target was not reached when the VM was first seen
-    std::deque<Time> foreign_;      // when foreign moves were seen, at most k_foreign_limit
+    std::deque<Time> foreign_;      // when moves down were seen, at most k_foreign_limit
+    std::optional<Time> raised_at_;
+    std::optional<Time> correct_at_;
+    Micros correct_in_{0};
 };
 
 }  // namespace acma::host

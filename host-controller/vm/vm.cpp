@@ -153,6 +153,9 @@ Actions Vm::tick(Now now) {
     } else {
         unmark("balloon-stuck", now, actions);
     }
+    if (!policy_ || !balloon_.rises(now.mono)) {
+        unmark("balloon-raised", now, actions);
+    }
     if (writing_since_ && now.mono - *writing_since_ >= k_hangs_after) {
         mark("hypervisor-hangs",
              "libvirt has not answered about this domain for " + human(Micros(k_hangs_after)) +
@@ -178,6 +181,7 @@ void Vm::choose_policy(Now now, Actions& actions) {
         if (chosen.policy != policy_ || chosen.source != policy_source_) {
             policy_ = chosen.policy;
             policy_source_ = chosen.source;
+            balloon_.end_correction_pause();
             decided("set-policy",
                     policy_ ? "policy from " + policy_source_ + ": " + describe(*policy_)
                             : "the policy was removed: this VM is left alone",
@@ -258,8 +262,20 @@ void Vm::note_foreign_move(const ForeignMove& move, Now now, Actions& actions) {
     if (!policy_) {
         return;  // this VM is not ours to comment on
     }
-    std::string sentence = "the balloon went from " + human(move.from) + " to " + human(move.to) +
-                           " without us: it was set by somebody else and counts as a ceiling";
+    std::string sentence =
+        "the balloon went from " + human(move.from) + " to " + human(move.to) + " without us: ";
+    if (move.raised) {
+        sentence += "above our target, which is set again";
+        decided("balloon-raised", sentence, now, actions,
+                {{"from_bytes", move.from.count()}, {"to_bytes", move.to.count()}});
+        mark("balloon-raised", sentence, now, actions);
+        if (!balloon_.ceiling()) {
+            unmark("foreign-balloon", now, actions);
+        }
+        order_agent(now, actions);
+        return;
+    }
+    sentence += "it was set by somebody else and counts as a ceiling";
     if (move.repeated && mode_in_force() == Mode::automatic) {
         yielded_ = true;
         sentence += "; repeated, so this VM is only observed until its policy is set anew";

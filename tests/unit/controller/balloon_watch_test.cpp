@@ -44,7 +44,7 @@ TEST(BalloonWatch, TakesALowerTargetOfSomebodyElseAsCeiling) {
     (void)watch.observe(2_GiB, at(1));
     const auto move = foreign(watch, 1_GiB, 10);
     ASSERT_TRUE(move);
-    EXPECT_EQ(*move, (ForeignMove{2_GiB, 1_GiB, false}));
+    EXPECT_EQ(*move, (ForeignMove{2_GiB, 1_GiB, false, false}));
     EXPECT_EQ(watch.ceiling(), 1_GiB);
     EXPECT_FALSE(watch.written());
 }
@@ -105,6 +105,40 @@ TEST(BalloonWatch, TellsTheThirdForeignMoveWithinTenMinutes) {
     EXPECT_FALSE(foreign(watch, 2_GiB, 20)->repeated);
     EXPECT_TRUE(foreign(watch, 1_GiB, 30)->repeated);
     EXPECT_FALSE(foreign(watch, 2_GiB, 40)->repeated) << "the count starts anew";
+}
+
+TEST(BalloonWatch, CountsNoMoveUpTowardsYielding) {
+    BalloonWatch watch = full();
+    (void)foreign(watch, 1_GiB, 10);
+    for (int64_t i = 2; i < 10; ++i) {
+        const auto move = foreign(watch, 1_GiB + 128_MiB * static_cast<uint64_t>(i), 10 * i);
+        ASSERT_TRUE(move);
+        EXPECT_FALSE(move->repeated) << i;
+    }
+}
+
+TEST(BalloonWatch, PutsRightWhatRoseAboveItsTargetWithGrowingPauses) {
+    BalloonWatch watch = full();
+    watch.wrote(2_GiB, at(0));
+    (void)watch.observe(2_GiB, at(1));
+    int64_t second = 10;
+    for (const int64_t pause : {0, 5, 10, 20, 40, 60, 60}) {
+        const auto move = foreign(watch, 3_GiB, second);
+        ASSERT_TRUE(move);
+        EXPECT_EQ(*move, (ForeignMove{2_GiB, 3_GiB, false, true}));
+        EXPECT_FALSE(watch.ceiling()) << "it may be the guest's own doing";
+        EXPECT_FALSE(watch.written()) << "so that it is written again";
+        second += 2 + pause;
+        EXPECT_TRUE(pause == 0 || watch.must_wait(at(second - 1)));
+        EXPECT_FALSE(watch.must_wait(at(second)));
+        watch.wrote(2_GiB, at(second));
+        (void)watch.observe(2_GiB, at(second + 1));
+        second += 10;
+    }
+    EXPECT_TRUE(watch.rises(at(second)));
+    EXPECT_FALSE(watch.rises(at(second + 700)));
+    ASSERT_TRUE(foreign(watch, 3_GiB, second + 700));
+    EXPECT_FALSE(watch.must_wait(at(second + 702))) << "the pauses start anew";
 }
 
 TEST(BalloonWatch, ForgivesForeignMovesThatAreFarApart) {

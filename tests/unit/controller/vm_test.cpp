@@ -263,6 +263,38 @@ TEST_F(VmTest, HoldsMaxMemAgainstAHigherForeignTarget) {
     EXPECT_THAT(only<WriteBalloon>(actions), testing::ElementsAre(WriteBalloon{2_GiB}));
 }
 
+TEST_F(VmTest, GoesOnHoldingMaxMemHoweverOftenTheGuestDeflatesItsBalloon) {
+    Vm vm = settled();
+    for (int i = 0; i < 6; ++i) {
+        Actions actions = foreign(vm, 3_GiB);
+        const Actions later = run(vm, 60);
+        actions.insert(actions.end(), later.begin(), later.end());
+        EXPECT_THAT(only<WriteBalloon>(actions), testing::ElementsAre(WriteBalloon{2_GiB})) << i;
+        EXPECT_EQ(vm.summary().state, proto::VmState::managed);
+        EXPECT_THAT(mark_message(vm, "balloon-raised"), HasSubstr("above our target"));
+        obey(vm, actions);
+    }
+    EXPECT_FALSE(marked(vm, "foreign-balloon"));
+    (void)run(vm, 601);
+    EXPECT_FALSE(marked(vm, "balloon-raised"));
+}
+
+TEST_F(VmTest, CarriesANewPolicyOutAtOnceThoughTheGuestDeflatedItsBalloon) {
+    Vm vm = settled();
+    for (int i = 0; i < 5; ++i) {
+        Actions actions = foreign(vm, 3_GiB);
+        if (i < 4) {
+            const Actions later = run(vm, 60);
+            actions.insert(actions.end(), later.begin(), later.end());
+            obey(vm, actions);
+        } else {
+            EXPECT_THAT(only<WriteBalloon>(actions), IsEmpty());
+        }
+    }
+    EXPECT_THAT(only<WriteBalloon>(set_policy(vm, Policy{512_MiB, 1_GiB})),
+                testing::ElementsAre(WriteBalloon{1_GiB}));
+}
+
 TEST_F(VmTest, LeavesAForeignTargetBelowMinMemAlone) {
     Vm vm = settled();
     EXPECT_THAT(only<WriteBalloon>(foreign(vm, 256_MiB)), IsEmpty());
