@@ -10,7 +10,8 @@ namespace {
 constexpr Micros k_stuck_after{5'000'000};
 // Before it has ever moved it may just be booting.
 constexpr Micros k_stuck_at_first_after{60'000'000};
-// After our own crash: if the guest stands below our noted target this long, somebody set it lower.
+// After our own crash: if the guest stands off our noted target this long, somebody else set it.
+// Lower is a ceiling; higher is put right.
 constexpr Micros k_unsettled_after{10'000'000};
 
 Bytes distance(Bytes a, Bytes b) {
@@ -47,6 +48,15 @@ void BalloonWatch::rest_at(Bytes size) {
     ceiling_ = size < ram_ && !near(size, ram_) ? std::optional(size) : std::nullopt;
 }
 
+// What we wrote is not in force any more, so that it is written once again. The last target of a
+// run before this one is no reason to set a ceiling.
+void BalloonWatch::forget_target() {
+    expected_ = actual_;
+    arrived_ = true;
+    written_.reset();
+    found_unsettled_ = false;
+}
+
 std::optional<ForeignMove> BalloonWatch::observe(Bytes actual, Time now) {
     const Bytes before = actual_;
     actual_ = actual;
@@ -66,9 +76,12 @@ std::optional<ForeignMove> BalloonWatch::observe(Bytes actual, Time now) {
     const bool closer = same_side && distance(actual, expected_) <= distance(before, expected_);
     if (!arrived_ && closer && !move_) {
         last_progress_ = moved ? now : last_progress_;
-        const bool lowered_meanwhile =
-            found_unsettled_ && actual < expected_ && now - last_progress_ >= k_unsettled_after;
-        if (!lowered_meanwhile) {
+        const bool set_meanwhile = found_unsettled_ && now - last_progress_ >= k_unsettled_after;
+        if (!set_meanwhile) {
+            return std::nullopt;
+        }
+        if (actual > expected_) {
+            forget_target();
             return std::nullopt;
         }
         move_ = Move{.from = expected_, .last = last_progress_};

@@ -80,6 +80,7 @@ class BalloonWatch {
         Time last;
     };
     void rest_at(Bytes size);
+    void forget_target();
     void count_foreign(ForeignMove& move, Time now);
     void pause_correction(Time now);
 

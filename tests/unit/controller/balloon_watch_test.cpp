@@ -209,6 +209,18 @@ TEST(BalloonStart, FinishesAMoveThatWasUnderWayWhenWeDied) {
     EXPECT_FALSE(watch.ceiling());
 }
 
+TEST(BalloonStart, ForgetsItsTargetWhenTheBalloonStandsAboveItWithoutProgress) {
+    BalloonWatch watch({.ram = 4_GiB, .actual = 4_GiB, .noted = 1_GiB, .wanted = 1_GiB}, at(0));
+    EXPECT_FALSE(watch.observe(3_GiB, at(5)));
+    EXPECT_FALSE(watch.observe(3_GiB, at(14)));
+    EXPECT_EQ(watch.written(), 1_GiB) << "it has moved nine seconds ago";
+    EXPECT_FALSE(watch.observe(3_GiB, at(15)));
+    EXPECT_FALSE(watch.written());
+    EXPECT_EQ(watch.target(), 3_GiB);
+    EXPECT_FALSE(watch.ceiling());
+    EXPECT_FALSE(watch.must_wait(at(15)));
+}
+
 TEST(BalloonStart, WaitsForTheTargetThatLibvirtGaveToABootingGuest) {
     BalloonWatch watch({.ram = 4_GiB, .actual = 4_GiB, .wanted = 2_GiB, .start_target = 1_GiB},
                        at(0));

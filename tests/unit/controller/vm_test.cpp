@@ -343,6 +343,20 @@ TEST_F(VmTest, FindsItsOwnTargetAgainAfterARestart) {
     EXPECT_THAT(only<WriteBalloon>(vm.start(now())), testing::ElementsAre(WriteBalloon{3_GiB}));
 }
 
+TEST_F(VmTest, RestoresMaxMemWhenTheBalloonWasRaisedWhileItWasDown) {
+    DomainFacts facts = domain();
+    facts.current = 4_GiB;
+    facts.note.target = 2_GiB;
+    Vm vm = make(facts);
+    EXPECT_THAT(only<WriteBalloon>(vm.start(now())), IsEmpty());
+    EXPECT_THAT(only<WriteBalloon>(run(vm, 9)), IsEmpty()) << "the guest may just be on its way";
+    const Actions actions = run(vm, 2);
+    EXPECT_THAT(only<WriteBalloon>(actions), testing::ElementsAre(WriteBalloon{2_GiB}));
+    (void)vm.on_balloon_written({}, 2_GiB, now());
+    EXPECT_THAT(only<WriteBalloon>(run(vm, 100)), IsEmpty()) << "once: it may have no driver";
+    EXPECT_TRUE(marked(vm, "balloon-stuck"));
+}
+
 TEST_F(VmTest, ShrinksNothingWhenItFindsAllAsItLeftIt) {
     DomainFacts facts = domain();
     facts.current = 2_GiB;
