@@ -19,7 +19,8 @@ namespace acma::host {
 // --- what the hypervisor (libvirt) tells ---
 
 struct HypervisorUp {
-    std::vector<DomainFacts> running;  // all of them
+    std::vector<DomainFacts> running;  // all of them but these:
+    std::vector<VmId> unread;          // it runs, its facts follow
 };
 struct HypervisorDown {
     std::string why;

@@ -49,8 +49,9 @@ void Fleet::on_hypervisor(const HypervisorEvent& event) {
 void Fleet::up(const HypervisorUp& up) {
     host_.libvirt_connected = true;
     last_outage_.clear();
-    log(false, "connected to libvirt, " + std::to_string(up.running.size()) + " domains run");
-    std::set<VmId> running;
+    log(false, "connected to libvirt, " + std::to_string(up.running.size() + up.unread.size()) +
+                   " domains run");
+    std::set<VmId> running(up.unread.begin(), up.unread.end());
     for (const DomainFacts& facts : up.running) {
         running.insert(facts.vm);
         seen(facts, false);

@@ -42,6 +42,11 @@ Error last_libvirt_error(std::string_view what) {
                  std::string(what) + ": " + (known ? error->message : "libvirt gave no reason")};
 }
 
+bool last_error_is_no_domain() {
+    const virError* error = virGetLastError();
+    return error != nullptr && error->code == VIR_ERR_NO_DOMAIN;
+}
+
 void silence_libvirt() {
     virSetErrorFunc(nullptr, [](void*, virErrorPtr) {});
 }

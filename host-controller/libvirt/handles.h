@@ -30,6 +30,9 @@ using LibvirtText = std::unique_ptr<char, FreeText>;
 // The calling thread's last libvirt error.
 [[nodiscard]] Error last_libvirt_error(std::string_view what);
 
+// It says that there is no such domain; any other error says nothing about the domain.
+[[nodiscard]] bool last_error_is_no_domain();
+
 // Stops libvirt from printing errors to stderr: each is returned to the caller instead.
 void silence_libvirt();
 

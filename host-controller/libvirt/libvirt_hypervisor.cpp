@@ -185,6 +185,9 @@ void LibvirtHypervisor::list_domains() {
         const DomainHandle domain(domains[i]);
         if (Result<DomainFacts> facts = facts_of(domain.get())) {
             up.running.push_back(*std::move(facts));
+        } else {
+            up.unread.push_back(id_of(domain.get()));
+            retry(up.unread.back(), {});
         }
     }
     std::free(domains);
@@ -192,25 +195,44 @@ void LibvirtHypervisor::list_domains() {
 }
 
 void LibvirtHypervisor::read_pending() {
-    const std::shared_ptr<virConnect> connection = connection_.load();
+    const Time now = platform::now();
     for (const auto& [vm, pending] : std::exchange(pending_, {})) {
-        const DomainHandle domain(virDomainLookupByUUIDString(connection.get(), vm.uuid.c_str()));
-        if (domain && virDomainIsActive(domain.get()) == 1) {
-            read_domain(domain.get(), pending);
-        } else {
-            virtio_mem_.erase(vm);
-            sink_(DomainGone{vm, domain ? "it was stopped" : "it is not defined any more"});
+        if (now < pending.try_at) {
+            pending_.emplace(vm, pending);
+            continue;
+        }
+        switch (read_domain(vm, pending.policy_written)) {
+            case Read::done:
+                break;
+            case Read::gone:
+                virtio_mem_.erase(vm);
+                sink_(DomainGone{vm, "it was stopped"});
+                break;
+            case Read::failed:  // a busy or broken libvirt stops no VM
+                retry(vm, pending);
+                break;
         }
     }
 }
 
-void LibvirtHypervisor::read_domain(virDomainPtr domain, Pending pending) {
-    Result<DomainFacts> facts = facts_of(domain);
-    if (facts) {
-        sink_(DomainSeen{*std::move(facts), pending.policy_written});
-    } else {
-        sink_(DomainGone{id_of(domain), facts.error().message});
+LibvirtHypervisor::Read LibvirtHypervisor::read_domain(const VmId& vm, bool policy_written) {
+    const std::shared_ptr<virConnect> connection = connection_.load();
+    const DomainHandle domain(virDomainLookupByUUIDString(connection.get(), vm.uuid.c_str()));
+    const int active = domain ? virDomainIsActive(domain.get()) : -1;
+    if (active == 1) {
+        if (Result<DomainFacts> facts = facts_of(domain.get())) {
+            sink_(DomainSeen{*std::move(facts), policy_written});
+            return Read::done;
+        }
+        return Read::failed;
     }
+    return active == 0 || last_error_is_no_domain() ? Read::gone : Read::failed;
+}
+
+void LibvirtHypervisor::retry(const VmId& vm, Pending pending) {
+    pending.retry_in = std::clamp(pending.retry_in * 2, k_first_retry, k_longest_retry);
+    pending.try_at = platform::now() + pending.retry_in;
+    pending_.emplace(vm, pending);
 }
 
 Result<DomainFacts> LibvirtHypervisor::facts_of(virDomainPtr domain) {
@@ -254,6 +276,7 @@ void LibvirtHypervisor::poll_balloons() {
 void LibvirtHypervisor::note(virDomainPtr domain, Pending pending) {
     Pending& known = pending_[id_of(domain)];
     known.policy_written |= pending.policy_written;
+    known.try_at = Time();  // something has changed: worth a try now
 }
 
 void LibvirtHypervisor::on_lifecycle(virConnectPtr, virDomainPtr domain, int, int, void* self) {

@@ -40,7 +40,10 @@ class LibvirtHypervisor final : public Hypervisor {
     // What events said about a domain since it was last read.
     struct Pending {
         bool policy_written = false;
+        Time try_at;  // libvirt could not tell, so it is asked again, with growing pauses
+        Millis retry_in{0};
     };
+    enum class Read { done, gone, failed };
     using Call = std::function<Status(virDomainPtr)>;
 
     void run(const std::stop_token& stop);
@@ -49,7 +52,8 @@ class LibvirtHypervisor final : public Hypervisor {
     void register_events();
     void list_domains();
     void read_pending();
-    void read_domain(virDomainPtr domain, Pending pending);
+    Read read_domain(const VmId& vm, bool policy_written);
+    void retry(const VmId& vm, Pending pending);
     Result<DomainFacts> facts_of(virDomainPtr domain);
     void poll_balloons();
     void post_call(const VmId& vm, Call call, const Done& done);

@@ -136,6 +136,15 @@ TEST_F(FleetTest, ChangesNothingWhenLibvirtComesBackAndAllIsAsBefore) {
     EXPECT_EQ(fleet.vms().size(), 1U) << "db ended meanwhile";
 }
 
+TEST_F(FleetTest, KeepsAVmThatLibvirtListsButCannotDescribe) {
+    Fleet fleet = make();
+    settle(fleet, domain("web", 1));
+    fleet.on_hypervisor(HypervisorUp{{}, {VmId{"uuid-web"}}});
+    EXPECT_EQ(fleet.vms().size(), 1U);
+    fleet.on_hypervisor(HypervisorUp{{}, {}});
+    EXPECT_TRUE(fleet.vms().empty());
+}
+
 TEST_F(FleetTest, IgnoresNewsOfVmsThatAreGone) {
     Fleet fleet = make();
     fleet.on_hypervisor(DomainSeen{domain("web", 1), false});

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The libvirt folder against libvirt's own test driver, which needs no daemon and no VM. It keeps
 // its state in the process for each connection, so "virsh" here is a second handle on it.
+#include <atomic>
 #include <condition_variable>
 #include <deque>
 #include <filesystem>
@@ -8,11 +9,37 @@
 #include <future>
 #include <mutex>
 
+#include <dlfcn.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include "host-controller/libvirt/command_pool.h"
 #include "host-controller/libvirt/libvirt_hypervisor.h"
+#include "host-controller/metadata/policy_xml.h"
+
+namespace {
+// So many of the next calls fail, as when libvirt is busy or broken.
+std::atomic<int> lookups_to_fail{0};
+std::atomic<int> descriptions_to_fail{0};
+
+bool takes_one(std::atomic<int>& left) {
+    return left > 0 && left-- > 0;
+}
+template <typename Function>
+Function* libvirts_own(const char* name) {
+    return reinterpret_cast<Function*>(::dlsym(RTLD_NEXT, name));
+}
+}  // namespace
+
+// These stand before libvirt's own for all that is linked into this test.
+virDomainPtr virDomainLookupByUUIDString(virConnectPtr connection, const char* uuid) {
+    auto* own = libvirts_own<decltype(virDomainLookupByUUIDString)>("virDomainLookupByUUIDString");
+    return own(connection, takes_one(lookups_to_fail) ? "no uuid" : uuid);
+}
+char* virDomainGetXMLDesc(virDomainPtr domain, unsigned int flags) {
+    auto* own = libvirts_own<decltype(virDomainGetXMLDesc)>("virDomainGetXMLDesc");
+    return own(takes_one(descriptions_to_fail) ? nullptr : domain, flags);
+}
 
 namespace acma::host {
 namespace {
@@ -30,23 +57,31 @@ class Inbox {
         events_.push_back(std::move(event));
         came_.notify_all();
     }
-    // The first event of this kind that fits; earlier ones are dropped.
-    template <typename Kind>
-    std::optional<Kind> wait_for(const std::function<bool(const Kind&)>& fits) {
+    // The first event that fits; earlier ones are dropped.
+    std::optional<HypervisorEvent> wait_for_event(
+        const std::function<bool(const HypervisorEvent&)>& fits) {
         std::unique_lock lock(mutex_);
         const auto end = std::chrono::steady_clock::now() + k_deadline;
         while (true) {
             while (!events_.empty()) {
-                const HypervisorEvent event = std::move(events_.front());
+                HypervisorEvent event = std::move(events_.front());
                 events_.pop_front();
-                if (const auto* kind = std::get_if<Kind>(&event); kind != nullptr && fits(*kind)) {
-                    return *kind;
+                if (fits(event)) {
+                    return event;
                 }
             }
             if (came_.wait_until(lock, end) == std::cv_status::timeout) {
                 return std::nullopt;
             }
         }
+    }
+    template <typename Kind>
+    std::optional<Kind> wait_for(const std::function<bool(const Kind&)>& fits) {
+        const auto event = wait_for_event([&fits](const HypervisorEvent& candidate) {
+            const auto* kind = std::get_if<Kind>(&candidate);
+            return kind != nullptr && fits(*kind);
+        });
+        return event ? std::optional(std::get<Kind>(*event)) : std::nullopt;
     }
     template <typename Kind>
     std::optional<Kind> wait_for() {
@@ -149,6 +184,52 @@ TEST_F(LibvirtTest, KeepsTryingWhenThereIsNoLibvirt) {
     const Status refused = outcome_of([&](Done done) { libvirt.set_balloon(k_vm, 1_GiB, done); });
     ASSERT_FALSE(refused);
     EXPECT_THAT(refused.error().message, HasSubstr("not connected"));
+}
+
+TEST_F(LibvirtTest, AsksAgainWhenLibvirtFailsInsteadOfTakingTheDomainForGone) {
+    open();
+    ASSERT_TRUE(inbox.wait_for<HypervisorUp>());
+    const ConnectionHandle virsh(virConnectOpen("test:///default"));
+    const DomainHandle domain(virDomainLookupByUUIDString(virsh.get(), k_vm.uuid.c_str()));
+    for (std::atomic<int>* failing : {&lookups_to_fail, &descriptions_to_fail}) {
+        *failing = 2;
+        ASSERT_EQ(
+            virDomainSetMetadata(domain.get(), VIR_DOMAIN_METADATA_ELEMENT,
+                                 write_policy_xml({512_MiB, 3_GiB}).c_str(), k_policy_prefix,
+                                 std::string(k_policy_namespace).c_str(), VIR_DOMAIN_AFFECT_LIVE),
+            0);
+        const auto verdict = inbox.wait_for_event([](const HypervisorEvent& event) {
+            return std::holds_alternative<DomainSeen>(event) ||
+                   std::holds_alternative<DomainGone>(event);
+        });
+        ASSERT_TRUE(verdict);
+        ASSERT_TRUE(std::holds_alternative<DomainSeen>(*verdict));
+        EXPECT_TRUE(std::get<DomainSeen>(*verdict).policy_written) << "not forgotten meanwhile";
+        EXPECT_EQ(*failing, 0);
+    }
+}
+
+TEST_F(LibvirtTest, TellsADomainThatItCouldNotReadWhenItConnected) {
+    descriptions_to_fail = 1;
+    open();
+    const auto up = inbox.wait_for<HypervisorUp>();
+    ASSERT_TRUE(up);
+    EXPECT_TRUE(up->running.empty());
+    EXPECT_THAT(up->unread, testing::ElementsAre(k_vm));
+    const auto seen = inbox.wait_for<DomainSeen>();
+    ASSERT_TRUE(seen);
+    EXPECT_EQ(seen->facts.vm, k_vm);
+}
+
+TEST_F(LibvirtTest, TellsThatADomainWasStopped) {
+    open();
+    ASSERT_TRUE(inbox.wait_for<HypervisorUp>());
+    const ConnectionHandle virsh(virConnectOpen("test:///default"));
+    const DomainHandle domain(virDomainLookupByUUIDString(virsh.get(), k_vm.uuid.c_str()));
+    ASSERT_EQ(virDomainDestroy(domain.get()), 0);
+    const auto gone = inbox.wait_for<DomainGone>();
+    ASSERT_TRUE(gone);
+    EXPECT_EQ(gone->vm, k_vm);
 }
 
 // A host of its own, with a domain as it may be found: policy and note in its metadata.
