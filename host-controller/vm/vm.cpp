@@ -265,9 +265,9 @@ void Vm::note_foreign_move(const ForeignMove& move, Now now, Actions& actions) {
     std::string sentence =
         "the balloon went from " + human(move.from) + " to " + human(move.to) + " without us: ";
     if (move.raised) {
-        sentence += "above our target, which is set again";
-        decided("balloon-raised", sentence, now, actions,
-                {{"from_bytes", move.from.count()}, {"to_bytes", move.to.count()}});
+        sentence += std::string("above our target") +
+                    (mode_in_force() == Mode::automatic ? ", which is set again" : "");
+        noticed("balloon-raised", sentence, now);  // by the guest itself, as often as it likes
         mark("balloon-raised", sentence, now, actions);
         if (!balloon_.ceiling()) {
             unmark("foreign-balloon", now, actions);

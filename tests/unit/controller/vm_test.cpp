@@ -279,6 +279,20 @@ TEST_F(VmTest, GoesOnHoldingMaxMemHoweverOftenTheGuestDeflatesItsBalloon) {
     EXPECT_FALSE(marked(vm, "balloon-raised"));
 }
 
+TEST_F(VmTest, CannotHaveItsHistoryFloodedByABalloonThatGoesUpAndDown) {
+    Vm vm = settled();
+    const auto set =
+        std::count_if(vm.history().entries().begin(), vm.history().entries().end(),
+                      [](const auto& entry) { return entry.decision == "set-policy"; });
+    for (int i = 0; i < 200; ++i) {
+        (void)foreign(vm, 3_GiB + 2_MiB * static_cast<uint64_t>(i));
+        (void)vm.on_balloon(2_GiB, now());
+    }
+    EXPECT_EQ(std::count_if(vm.history().entries().begin(), vm.history().entries().end(),
+                            [](const auto& entry) { return entry.decision == "set-policy"; }),
+              set);
+}
+
 TEST_F(VmTest, CarriesANewPolicyOutAtOnceThoughTheGuestDeflatedItsBalloon) {
     Vm vm = settled();
     for (int i = 0; i < 5; ++i) {
