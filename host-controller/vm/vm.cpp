@@ -199,6 +199,10 @@ Mode Vm::mode_in_force() const {
     return policy_->mode == Mode::automatic && yielded_ ? Mode::observe : policy_->mode;
 }
 
+bool Vm::acts() const {
+    return mode_in_force() == Mode::automatic && !settings_.dry_run;
+}
+
 // --- balloon --------------------------------------------------------------------------------
 
 // What the balloon target should be; nothing where it must be left alone.
@@ -219,6 +223,9 @@ void Vm::decide_balloon(Now now, Actions& actions) {
     const std::optional<Bytes> wanted = wanted_target();
     const bool waiting = writing_since_ || balloon_.must_wait(now.mono) ||
                          (retry_balloon_at_ && now.mono < *retry_balloon_at_);
+    if (!wanted) {
+        told_target_.reset();
+    }
     if (!wanted || waiting) {
         return;
     }
@@ -227,9 +234,14 @@ void Vm::decide_balloon(Now now, Actions& actions) {
     const bool in_force =
         balloon_.written() ? *balloon_.written() == *wanted : change <= k_balloon_slack;
     if (in_force) {
+        told_target_.reset();
         return;
     }
-    const bool acts = mode_in_force() == Mode::automatic && !settings_.dry_run;
+    const bool acts = this->acts();
+    if (!acts && told_target_ == wanted) {
+        return;
+    }
+    told_target_ = acts ? std::nullopt : wanted;
     const std::string direction = *wanted < from ? "shrink" : "grow";
     std::string bound = "max-mem is " + human(policy_->max_mem);
     if (balloon_.ceiling() == wanted) {
@@ -265,8 +277,7 @@ void Vm::note_foreign_move(const ForeignMove& move, Now now, Actions& actions) {
     std::string sentence =
         "the balloon went from " + human(move.from) + " to " + human(move.to) + " without us: ";
     if (move.raised) {
-        sentence += std::string("above our target") +
-                    (mode_in_force() == Mode::automatic ? ", which is set again" : "");
+        sentence += std::string("above our target") + (acts() ? ", which is set again" : "");
         noticed("balloon-raised", sentence, now);  // by the guest itself, as often as it likes
         mark("balloon-raised", sentence, now, actions);
         if (!balloon_.ceiling()) {

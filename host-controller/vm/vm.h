@@ -104,6 +104,7 @@ class Vm {
     void tell(bool warning, std::string text, Now now, Actions& actions);
 
     [[nodiscard]] Mode mode_in_force() const;
+    [[nodiscard]] bool acts() const;
     [[nodiscard]] std::optional<Bytes> wanted_target() const;
     [[nodiscard]] Bytes grant() const;
     [[nodiscard]] bool must_withdraw() const;
@@ -122,6 +123,7 @@ class Vm {
 
     BalloonWatch balloon_;
     std::optional<Time> writing_since_;  // a write is on its way
+    std::optional<Bytes> told_target_;   // where it does not act: what it would have written, said
     std::optional<Time> retry_balloon_at_;
     Micros retry_balloon_in_{0};
 

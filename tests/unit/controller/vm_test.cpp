@@ -178,6 +178,26 @@ TEST_F(VmTest, WritesNothingToDomainAndGuestInADryRun) {
     EXPECT_THAT(vm.history().entries().back().reason, HasSubstr("dry run"));
 }
 
+TEST_F(VmTest, DecidesAndTellsWhatItWouldDoOnlyWhenThatChanges) {
+    for (const bool dry_run : {false, true}) {
+        Policy policy = k_policy;
+        policy.mode = dry_run ? Mode::automatic : Mode::observe;
+        Vm vm = make(domain(policy), dry_run);
+        (void)vm.start(now());
+        const uint64_t decisions = vm.history().decisions_total();
+        // What the guest does meanwhile stands between two decisions.
+        (void)vm.on_agent(AgentUp{}, now());
+        EXPECT_THAT(only<Tell>(run(vm, 100)), IsEmpty());
+        EXPECT_EQ(vm.history().decisions_total(), decisions);
+
+        policy.max_mem = 3_GiB;
+        (void)set_policy(vm, policy);
+        EXPECT_EQ(vm.history().decisions_total(), decisions + 2) << "the policy, and what it means";
+        EXPECT_THAT(only<Tell>(run(vm, 100)), IsEmpty());
+        EXPECT_EQ(vm.history().decisions_total(), decisions + 2);
+    }
+}
+
 TEST_F(VmTest, DoesNothingToAVmThatIsOff) {
     Policy policy = k_policy;
     policy.mode = Mode::off;
