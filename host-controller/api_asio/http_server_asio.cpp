@@ -38,15 +38,26 @@ std::string peer_of(Socket& socket) {
 }
 }  // namespace
 
+namespace {
+// A listening socket. Each has its own pause: one timer for both would let each cancel the other's,
+// and nobody would accept there any more.
+template <typename Protocol>
+struct Door {
+    typename Protocol::acceptor acceptor;
+    asio::steady_timer pause;
+};
+using UnixDoor = Door<asio::local::stream_protocol>;
+using TcpDoor = Door<asio::ip::tcp>;
+}  // namespace
+
 struct HttpServer::Shared {
     asio::io_context& context;
     Handler handler;
     Log log;
     size_t connections = 0;
     bool stopped = false;
-    asio::steady_timer pause{context};
-    std::optional<asio::local::stream_protocol::acceptor> unix_acceptor{};
-    std::optional<asio::ip::tcp::acceptor> tcp_acceptor{};
+    std::optional<UnixDoor> unix_door{};
+    std::optional<TcpDoor> tcp_door{};
 };
 
 namespace {
@@ -169,17 +180,17 @@ class HttpConnection : public std::enable_shared_from_this<HttpConnection<Protoc
 
 namespace {
 template <typename Protocol, typename SharedState>
-void accept_next(typename Protocol::acceptor& acceptor, std::shared_ptr<SharedState> shared) {
-    acceptor.async_accept(
-        [&acceptor, shared](boost::system::error_code error, typename Protocol::socket socket) {
+void accept_next(Door<Protocol>& door, std::shared_ptr<SharedState> shared) {
+    door.acceptor.async_accept(
+        [&door, shared](boost::system::error_code error, typename Protocol::socket socket) {
             if (error == asio::error::operation_aborted || shared->stopped) {
                 return;
             }
             if (error) {  // out of descriptors: they come back, but not at once
-                shared->pause.expires_after(k_accept_pause);
-                shared->pause.async_wait([&acceptor, shared](boost::system::error_code cancelled) {
+                door.pause.expires_after(k_accept_pause);
+                door.pause.async_wait([&door, shared](boost::system::error_code cancelled) {
                     if (!cancelled && !shared->stopped) {
-                        accept_next<Protocol>(acceptor, shared);
+                        accept_next(door, shared);
                     }
                 });
                 return;
@@ -188,7 +199,7 @@ void accept_next(typename Protocol::acceptor& acceptor, std::shared_ptr<SharedSt
                 std::make_shared<HttpConnection<Protocol, SharedState>>(std::move(socket), shared)
                     ->read();
             }
-            accept_next<Protocol>(acceptor, shared);
+            accept_next(door, shared);
         });
 }
 }  // namespace
@@ -198,14 +209,16 @@ HttpServer::HttpServer(asio::io_context& context, Handler handler, Log log)
 
 HttpServer::~HttpServer() {
     shared_->stopped = true;
-    shared_->pause.cancel();
-    shared_->unix_acceptor.reset();
-    shared_->tcp_acceptor.reset();
+    shared_->unix_door.reset();
+    shared_->tcp_door.reset();
 }
 
 void HttpServer::serve_unix(int listener_fd) {
-    shared_->unix_acceptor.emplace(shared_->context, asio::local::stream_protocol(), listener_fd);
-    accept_next<asio::local::stream_protocol>(*shared_->unix_acceptor, shared_);
+    asio::io_context& context = shared_->context;
+    accept_next(
+        shared_->unix_door.emplace(UnixDoor{{context, asio::local::stream_protocol(), listener_fd},
+                                            asio::steady_timer(context)}),
+        shared_);
 }
 
 Status HttpServer::serve_tcp(const TcpEndpoint& endpoint) {
@@ -216,7 +229,9 @@ Status HttpServer::serve_tcp(const TcpEndpoint& endpoint) {
         return Error{ErrorCode::invalid, what + ": not an IP address"};
     }
     const asio::ip::tcp::endpoint local(address, endpoint.port);
-    auto& acceptor = shared_->tcp_acceptor.emplace(shared_->context);
+    TcpDoor& door = shared_->tcp_door.emplace(
+        TcpDoor{asio::ip::tcp::acceptor(shared_->context), asio::steady_timer(shared_->context)});
+    asio::ip::tcp::acceptor& acceptor = door.acceptor;
     acceptor.open(local.protocol(), error);
     if (!error) {
         acceptor.set_option(asio::socket_base::reuse_address(true), error);
@@ -230,7 +245,7 @@ Status HttpServer::serve_tcp(const TcpEndpoint& endpoint) {
     if (error) {
         return Error{ErrorCode::io, what + ": " + error.message()};
     }
-    accept_next<asio::ip::tcp>(acceptor, shared_);
+    accept_next(door, shared_);
     return {};
 }
 

@@ -9,6 +9,7 @@
 #include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -313,6 +314,58 @@ TEST_F(ServerTest, ServesReadsOverTcpWhenAskedTo) {
     HttpServer second(
         context, [](const ApiRequest&, const Respond&) {}, [](const std::string&) {});
     EXPECT_FALSE(second.serve_tcp({"127.0.0.1", 39'178})) << "in use";
+}
+
+// Takes all descriptors that the process may still open.
+class NoDescriptors {
+  public:
+    NoDescriptors() {
+        ::getrlimit(RLIMIT_NOFILE, &before_);
+        rlimit low = before_;
+        low.rlim_cur = 256;
+        EXPECT_EQ(::setrlimit(RLIMIT_NOFILE, &low), 0);
+        for (int fd = ::dup(STDERR_FILENO); fd >= 0; fd = ::dup(STDERR_FILENO)) {
+            taken_.push_back(fd);
+        }
+    }
+    ~NoDescriptors() {
+        for (const int fd : taken_) {
+            ::close(fd);
+        }
+        ::setrlimit(RLIMIT_NOFILE, &before_);
+    }
+    NoDescriptors(const NoDescriptors&) = delete;
+    NoDescriptors& operator=(const NoDescriptors&) = delete;
+
+  private:
+    rlimit before_{};
+    std::vector<int> taken_;
+};
+
+TEST_F(ServerTest, AcceptsOnBothSocketsAgainAfterItRanOutOfDescriptors) {
+    socket.emplace(*ExclusiveSocket::open(path, ""));
+    server->serve_unix(socket->release_listener());
+    constexpr uint16_t k_port = 39'179;
+    ASSERT_TRUE(server->serve_tcp({"127.0.0.1", k_port}));
+    asio::io_context clients;
+    asio::local::stream_protocol::socket by_unix(clients, asio::local::stream_protocol());
+    asio::ip::tcp::socket by_tcp(clients, asio::ip::tcp::v4());
+    {
+        const NoDescriptors none;
+        by_unix.connect(path);  // the kernel's queue has them, the server cannot take them
+        by_tcp.connect({asio::ip::make_address("127.0.0.1"), k_port});
+        context.run_for(std::chrono::milliseconds(100));
+    }
+    const std::string request = "GET / HTTP/1.0\r\n\r\n";
+    asio::write(by_unix, asio::buffer(request));
+    asio::write(by_tcp, asio::buffer(request));
+    const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(10);
+    while ((by_unix.available() == 0 || by_tcp.available() == 0) &&
+           std::chrono::steady_clock::now() < end) {
+        context.run_one_for(std::chrono::milliseconds(100));
+    }
+    EXPECT_GT(by_unix.available(), 0U);
+    EXPECT_GT(by_tcp.available(), 0U);
 }
 
 // --- the socket's file ----------------------------------------------------------------------
