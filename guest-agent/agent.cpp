@@ -186,6 +186,7 @@ void Agent::step(Time now) {
             const auto report = reclaimer_->report();
             sample.applied_total = report.applied_total;
             sample.full_windows_total = report.full_windows_total;
+            sample.aggregations_total = report.aggregations_total;
             sample.accessed_total = report.accessed_total;
             sample.idled_total = report.idled_total;
         }

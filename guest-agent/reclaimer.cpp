@@ -387,10 +387,7 @@ Status Reclaimer::switch_on() {
 }
 
 Status Reclaimer::wait_until_cleared() {
-    Bytes all;
-    for (const auto& region : regions_) {
-        all += Bytes((region.end - region.start).count());
-    }
+    const Bytes all = damon::size_of(regions_);
     const Time deadline = platform::now() + k_clearing_patience;
     while (wanted() && platform::now() < deadline) {
         pause_for(autoscale::k_clearing_apply);
@@ -501,6 +498,12 @@ Status Reclaimer::update_totals() {
     report_.full_windows_total += detail::sub_saturating(done[k_page_out_scheme].full_windows,
                                                          last[k_page_out_scheme].full_windows);
     report_.accessed_total += done[k_accessed_scheme].tried - last[k_accessed_scheme].tried;
+    const auto monitored = (monitored_since_counted_ +
+                            (done[k_monitored_scheme].tried - last[k_monitored_scheme].tried))
+                               .count();
+    const auto all = std::max<uint64_t>(1, damon::size_of(regions_).count());
+    report_.aggregations_total += monitored / all;
+    monitored_since_counted_ = Bytes(monitored % all);
     report_.idled_total += done[k_idled_scheme].tried - last[k_idled_scheme].tried;
     of_this_kdamond_ = done;
     return {};

@@ -39,6 +39,7 @@ class Reclaimer {
     struct Report {
         Bytes applied_total;  // since the agent's start, over all kdamonds it ran
         uint64_t full_windows_total = 0;
+        uint64_t aggregations_total = 0;
         Bytes accessed_total;  // see autoscale::Sample
         Bytes idled_total;
         bool running = false;        // the kdamond is on
@@ -99,6 +100,7 @@ class Reclaimer {
     Time totals_at_{};
     // What its schemes had done when last looked at.
     std::array<platform::DamonSysfs::Done, autoscale::k_schemes> of_this_kdamond_{};
+    Bytes monitored_since_counted_;  // less than all regions: no whole aggregation interval
     bool on_ = false;
 
     mutable std::mutex mutex_;  // protects what follows

@@ -141,6 +141,7 @@ Bytes out_total(const Sample& sample) {
 void go_quick(State& state, Time now) {
     state.pace = Pace::quick;
     state.quick_since = now;
+    state.aggregations_when_quick = newest(state).sample.aggregations_total;
     state.out_when_quick = out_total(newest(state).sample);
 }
 
@@ -214,6 +215,16 @@ void empty_lists(State& state, bool look_ended, Time now) {
         ++state.drain;
         state.out_when_drained = out;
     }
+}
+
+// Has DAMON had the time, by its own clock, to find what is cold and to try it again?
+bool looked_long_enough(const State& state, Time now) {
+    const Micros needed = k_quick_least + min_age(state);
+    const uint64_t intervals = detail::sub_saturating(newest(state).sample.aggregations_total,
+                                                      state.aggregations_when_quick);
+    return now - std::max(state.quick_since, state.patience_at) >= needed &&
+           (k_quick_aggr * static_cast<int64_t>(intervals) >= needed ||
+            now - state.quick_since >= k_quick_most_without);
 }
 
 Decision stopped(AgentState state, Micros next_step, std::string reason) {
@@ -327,8 +338,7 @@ Decision step(const Policy& policy, const Sample& sample, State& state, Time now
         go_quick(state, now);
         state.rate_per_s = k_start_rate;
     } else if (state.pace == Pace::quick && out_per_s < k_settled_below &&
-               now - std::max(state.quick_since, state.patience_at) >=
-                   k_quick_least + min_age(state)) {
+               looked_long_enough(state, now)) {
         go_calm(state, now);
     }
 

@@ -31,6 +31,7 @@ struct Sample {
     Bytes refault_file_total;
     Bytes applied_total;              // DAMON sz_applied of page-out, since agent start
     uint64_t full_windows_total = 0;  // DAMON qt_exceeds: quota windows that were used up
+    uint64_t aggregations_total = 0;  // aggregation intervals in which page-out could act
     Bytes accessed_total;             // of regions in which accesses were seen, each interval anew
     Bytes idled_total;                // of regions in which accesses were seen, then no more
     Bytes mem_total;
@@ -42,7 +43,8 @@ struct Sample {
     bool operator==(const Sample&) const = default;
 };
 
-// Between two counts of accessed_total at the calm pace.
+// Aggregation intervals. DAMON counts samples, not time: where the CPU is short they last longer.
+constexpr Micros k_quick_aggr = Millis(100);
 constexpr Micros k_calm_aggr = Millis(2'500);
 
 // How closely the guest is watched while page-out runs.
@@ -81,6 +83,7 @@ struct State {
     Micros debt{0};         // stalls beyond what was accepted, not yet made up for
     Time quick_since{};
     Time calm_since{};
+    uint64_t aggregations_when_quick = 0;
     Bytes out_when_quick;  // paged out in total when the quick pace began
     Micros rest{0};        // how long the calm pace lasts at the least
     Time rest_until{};
@@ -136,7 +139,8 @@ constexpr Micros k_hold_most = Seconds(60);
 constexpr Micros k_hold_forgiven_after = Seconds(60);
 // Long enough for the passes that page-out to a disk needs: clear, write, free (docs/design.md).
 constexpr Micros k_quick_least = Seconds(8);
-constexpr Bytes k_settled_below = 1_MiB;  // paged out a second, over k_settle_window
+constexpr Micros k_quick_most_without = Seconds(120);  // where DAMON hardly gets to run
+constexpr Bytes k_settled_below = 1_MiB;               // paged out a second, over k_settle_window
 constexpr Micros k_settle_window = Seconds(5);
 // At the calm pace page-out gets a trickle. When that finds this much a second, there is more to be
 // had. Sooner than that shows that much memory was accessed no more.

@@ -23,7 +23,7 @@ struct PaceAttrs {
 // two windows where swap is slower than the quota. Calm: 400 page-table lookups a second at most
 // (every region costs two a sample).
 constexpr PaceAttrs k_quick{
-    .sample = Millis(4), .aggr = Millis(100), .apply = Millis(4), .window = k_quick_window};
+    .sample = Millis(4), .aggr = k_quick_aggr, .apply = Millis(4), .window = k_quick_window};
 constexpr PaceAttrs k_calm{
     .sample = Millis(500), .aggr = k_calm_aggr, .apply = Millis(500), .window = k_calm_window};
 
@@ -180,6 +180,7 @@ damon::Kdamond page_out_kdamond(const Decision& decision, const std::vector<damo
     context.attrs.nr_regions = quick ? regions_of_grid(context.targets[0].regions) : k_calm_regions;
     context.schemes.push_back(counting(accessed()));
     context.schemes.push_back(counting(idled()));
+    context.schemes.push_back(counting(damon::k_any_pattern));
     return kdamond;
 }
 

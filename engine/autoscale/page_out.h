@@ -39,12 +39,13 @@ constexpr size_t k_most_regions = 64;
 [[nodiscard]] damon::Kdamond clearing_kdamond(const std::vector<damon::Region>& regions);
 
 // Page-out at the decision's pace and rate. decision.page_out must be true.
-// Two more schemes only count, in sz_tried, once every aggregation interval: bytes of regions in
-// which an access was seen, and bytes of regions in which none was seen for the first time.
+// Three more schemes only count, in sz_tried, once every aggregation interval: bytes of regions in
+// which an access was seen, bytes of regions in which none was seen for the first time, and all.
 constexpr size_t k_page_out_scheme = 0;
 constexpr size_t k_accessed_scheme = 1;
 constexpr size_t k_idled_scheme = 2;
-constexpr size_t k_schemes = 3;
+constexpr size_t k_monitored_scheme = 3;
+constexpr size_t k_schemes = 4;
 [[nodiscard]] damon::Kdamond page_out_kdamond(const Decision& decision,
                                               const std::vector<damon::Region>& regions,
                                               const damon::Features& features);

@@ -85,6 +85,7 @@ void SimGuest::page_out(const autoscale::Decision& decision) {
     if (now_ - running_since_ < config_.start_delay) {
         return;
     }
+    aggregated_ += k_tick;
     // A slice of the quota for each window, as plan and kernel do it (autoscale/page_out.cpp).
     const Micros window = decision.pace == autoscale::Pace::quick ? autoscale::k_quick_window
                                                                   : autoscale::k_calm_window;
@@ -185,6 +186,7 @@ autoscale::Sample SimGuest::sample() const {
     sample.swap_out_total = swap_out_;
     sample.applied_total = swap_out_;
     sample.full_windows_total = full_windows_;
+    sample.aggregations_total = as_us(aggregated_) / as_us(autoscale::k_quick_aggr);
     sample.accessed_total = accessed_;
     sample.idled_total = idled_;
     sample.mem_total = config_.ram;

@@ -71,6 +71,7 @@ class SimGuest {
     Time running_since_{};
     Time window_since_{};
     Time counted_at_{};
+    Micros aggregated_{0};
     Bytes accessed_;
     Bytes idled_;
     Bytes device_credit_;

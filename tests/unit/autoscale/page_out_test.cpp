@@ -111,7 +111,7 @@ TEST(PageOutKdamond, CountsWhatIsAccessedAndWhatHasJustBecomeIdle) {
     const auto kdamond = page_out_kdamond(decision, k_regions, {});
     const auto& schemes = kdamond.contexts[0].schemes;
     ASSERT_EQ(schemes.size(), k_schemes);
-    for (const size_t counting : {k_accessed_scheme, k_idled_scheme}) {
+    for (const size_t counting : {k_accessed_scheme, k_idled_scheme, k_monitored_scheme}) {
         EXPECT_EQ(schemes[counting].action, damon::Action::stat);
         EXPECT_EQ(schemes[counting].apply_interval, Micros(0)) << "once an aggregation interval";
     }
