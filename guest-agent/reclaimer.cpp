@@ -126,6 +126,7 @@ Result<std::unique_ptr<Reclaimer>> Reclaimer::open(ReclaimerPaths paths) {
     for (const auto& region : *ram) {
         ranges.push_back({.start = Bytes(region.start.count()), .end = Bytes(region.end.count())});
     }
+    restore_page_lists(paths.page_lists);
     auto record = noted_record(paths);
     const auto ownership = look_whose(sysfs, paths, record);
     if (!ownership) {
@@ -149,7 +150,6 @@ Reclaimer::Reclaimer(ReclaimerPaths paths, platform::DamonSysfs sysfs, damon::Fe
       features_(features),
       ram_(std::move(ram)),
       record_(std::move(record)),
-      page_lists_(paths_.page_lists),
       worker_([this] { work(); }) {}
 
 Reclaimer::~Reclaimer() {
@@ -205,7 +205,6 @@ Status Reclaimer::stop_now() {
     if (runs_ours()) {
         status = sysfs_.command(k_kdamond, damon::StateCommand::off);
     }
-    page_lists_.end_drain_now();
     // Already ended (permission on 6.12), gone (not_found): off.
     if (!status && status.error().code == ErrorCode::busy) {
         return status.error().in("switching page-out off");
@@ -437,10 +436,9 @@ Status Reclaimer::start(const autoscale::Decision& decision) {
 
 Status Reclaimer::change(const autoscale::Decision& decision) {
     const Time now = platform::now();
-    page_lists_.end_drain(now);
     if (drained_ != decision.drain) {
         drained_ = decision.drain;
-        page_lists_.begin_drain(now);
+        drain_page_lists(paths_.page_lists);
     }
     const bool quick = decision.pace == autoscale::Pace::quick;
     if (on_ && quick && regions_pace_ == autoscale::Pace::calm) {

@@ -95,7 +95,6 @@ class Reclaimer {
     std::vector<damon::Region> regions_;
     uint64_t regions_map_ = 0;  // see autoscale::Decision
     uint64_t drained_ = 0;      // see autoscale::Decision
-    PageLists page_lists_;
     autoscale::Pace regions_pace_ = autoscale::Pace::quick;
     Time totals_at_{};
     // What its schemes had done when last looked at.
