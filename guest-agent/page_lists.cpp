@@ -12,8 +12,8 @@ namespace {
 
 // So large that the kernel's own minimum, four batches a CPU, is what is left.
 constexpr const char* k_short_lists = "1000000";
-// 0.8^24 of the longest list is less than that minimum.
-constexpr int k_rounds = 24;
+// 0.875^48 of the longest list is less than that minimum.
+constexpr int k_rounds = 48;
 
 }  // namespace
 

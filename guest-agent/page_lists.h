@@ -6,7 +6,7 @@
 // which nearly every one kept another 2 MiB from the host.
 //
 // There is no call for that; a large vm.percpu_pagelist_high_fraction makes the lists short, and
-// vm.stat_refresh has every CPU drain what is too much, at most a fifth at a time (mm/vmstat.c,
+// vm.stat_refresh has every CPU drain what is too much, at most an eighth at a time (mm/vmstat.c,
 // vmstat_refresh; decay_pcp_high). Then the value that was there is put back.
 #pragma once
 
