@@ -74,11 +74,8 @@ bool within(const damon::Region& region, const std::vector<damon::Region>& regio
 // the sum has their age; the page-out action's own check of the Accessed bit does not save that
 // page, since sampling has just cleared it. One such mistake costs 512 swap-ins.
 std::vector<damon::Region> grid_of(const std::vector<damon::Region>& regions) {
-    Bytes all;
-    for (const auto& region : regions) {
-        all += damon::size_of(region);
-    }
-    const uint64_t blocks = all.count() / k_block.count() / k_most_quick_regions + 1;
+    const uint64_t blocks =
+        damon::size_of(regions).count() / k_block.count() / k_most_quick_regions + 1;
     std::vector<damon::Region> grid;
     for (const auto& region : regions) {
         for (damon::Address start = region.start; start < region.end;) {

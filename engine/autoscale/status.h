@@ -16,11 +16,11 @@
 namespace acma {
 
 enum class AgentState {
-    starting,   // no policy or no second sample yet; nothing is paged out
+    starting,   // no policy yet; nothing is paged out
     ramping,    // looking for the rate that the PSI target allows
-    settled,    // little left that is cold, or the PSI target is reached
+    settled,    // little left that is cold
     holding,    // hold-off after pressure: page-out is stopped
-    observing,  // mode observe: monitoring at most, no page-out
+    observing,  // mode observe: no page-out
     off,        // mode off, or the policy was withdrawn
     degraded,   // something it needs is missing; `problems` says what, and what still works
 };

@@ -96,7 +96,7 @@ int run(int argc, char** argv) {
         verb("set", "Set a domain's policy; what is not given stays",
              [&target, &domain, &texts] { return run_set(target, domain, texts); });
     takes_domain(set_verb);
-    set_verb->add_option("--min-mem", texts.min_mem, "Never less, such as 512MiB");
+    set_verb->add_option("--min-mem", texts.min_mem, "Bounds scale-down, such as 512MiB");
     set_verb->add_option("--max-mem", texts.max_mem, "Never more, such as 4GiB");
     set_verb->add_option("--psi", texts.psi, "Acceptable memory pressure, such as 0.1%");
     set_verb->add_option("--shares", texts.shares, "Weight against other domains (1000)");
