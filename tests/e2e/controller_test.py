@@ -178,7 +178,8 @@ def virsh_speaks_to_the_agent_on_the_port_of_qemu_ga():
             def answer(request):
                 return json.loads(libvirt.virsh("qemu-agent-command", "vm1", json.dumps(request)))["return"]
 
-            wait_until(lambda: "CONNECTED" in libvirt.virsh("dumpxml", "vm1").upper().replace("DISCONNECTED", ""), 60, "not connected")
+            connected = "name='org.qemu.guest_agent.0' state='connected'"
+            wait_until(lambda: connected in libvirt.virsh("dumpxml", "vm1"), 60, "not connected")
             expect(answer({"execute": "guest-ping"}) == {}, "ping")
             commands = {command["name"] for command in answer({"execute": "guest-info"})["supported_commands"]}
             expect({"acma-set-policy", "acma-get-status"} <= commands, str(commands))
