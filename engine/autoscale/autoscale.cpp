@@ -15,7 +15,7 @@ struct Delta {
     Micros span{0};
     Micros stalled{0};
     Bytes came_back;  // swap-ins and file refaults
-    Bytes paged_out;  // really: written to swap or freed, whichever is more
+    Bytes paged_out;  // written to swap or freed, whichever is more
     uint64_t full_windows = 0;
     Bytes accessed;
     Bytes idled;
@@ -38,6 +38,15 @@ const State::Seen& back(const State& state, Micros window) {
     return newest(state);
 }
 
+PagedOut out_of(const Sample& sample) {
+    return {.swap_out = sample.swap_out_total, .applied = sample.applied_total};
+}
+
+// Not the growth of the larger total: one may be far ahead of the other, from before the agent.
+Bytes grown_since(const PagedOut& before, const Sample& sample) {
+    return std::max(sample.swap_out_total - before.swap_out, sample.applied_total - before.applied);
+}
+
 Delta between(const State::Seen& from, const State::Seen& to) {
     const auto grown = [](Bytes a, Bytes b) { return b - a; };  // saturates at 0
     Delta delta;
@@ -45,8 +54,7 @@ Delta between(const State::Seen& from, const State::Seen& to) {
     delta.stalled = std::max(Micros(0), to.sample.psi_some_total - from.sample.psi_some_total);
     delta.came_back = grown(from.sample.swap_in_total, to.sample.swap_in_total) +
                       grown(from.sample.refault_file_total, to.sample.refault_file_total);
-    delta.paged_out = std::max(grown(from.sample.swap_out_total, to.sample.swap_out_total),
-                               grown(from.sample.applied_total, to.sample.applied_total));
+    delta.paged_out = grown_since(out_of(from.sample), to.sample);
     delta.full_windows =
         detail::sub_saturating(to.sample.full_windows_total, from.sample.full_windows_total);
     delta.accessed = grown(from.sample.accessed_total, to.sample.accessed_total);
@@ -134,19 +142,15 @@ void start_hold(State& state, Time now) {
     be_more_patient(state, now);
 }
 
-Bytes out_total(const Sample& sample) {
-    return std::max(sample.swap_out_total, sample.applied_total);
-}
-
 void go_quick(State& state, Time now) {
     state.pace = Pace::quick;
     state.quick_since = now;
     state.aggregations_when_quick = newest(state).sample.aggregations_total;
-    state.out_when_quick = out_total(newest(state).sample);
+    state.out_when_quick = out_of(newest(state).sample);
 }
 
 void go_calm(State& state, Time now) {
-    const bool worth_it = out_total(newest(state).sample) - state.out_when_quick >= k_worth_a_look;
+    const bool worth_it = grown_since(state.out_when_quick, newest(state).sample) >= k_worth_a_look;
     state.rest =
         worth_it ? k_rest_first : std::clamp<Micros>(state.rest * 2, k_rest_first, k_rest_most);
     state.rest_until = now + state.rest;
@@ -210,10 +214,11 @@ void look_at_used_memory(State& state, Time now) {
 
 // When a look ends, and now and then during a long one.
 void empty_lists(State& state, bool look_ended, Time now) {
-    const Bytes out = out_total(newest(state).sample);
-    if ((look_ended || state.map_at == now) && out - state.out_when_drained >= k_drain_after) {
+    const Sample& seen = newest(state).sample;
+    if ((look_ended || state.map_at == now) &&
+        grown_since(state.out_when_drained, seen) >= k_drain_after) {
         ++state.drain;
-        state.out_when_drained = out;
+        state.out_when_drained = out_of(seen);
     }
 }
 
@@ -281,6 +286,9 @@ Decision step(const Policy& policy, const Sample& sample, State& state, Time now
     const State::Seen before = first ? State::Seen{now, sample} : newest(state);
     state.history.at(state.seen % State::k_history) = State::Seen{now, sample};
     ++state.seen;
+    if (first) {
+        state.out_when_drained = out_of(sample);
+    }
 
     const Delta passed = between(before, newest(state));
     state.debt = std::clamp(state.debt + std::max(passed.stalled, priced(passed)) -

@@ -66,6 +66,14 @@ struct Decision {
     bool operator==(const Decision&) const = default;
 };
 
+// What page-out has done in all. A page that goes to a slow disk counts in `swap_out` when it is
+// written and in `applied` seconds later, when it is free; a file page in `applied` alone.
+struct PagedOut {
+    Bytes swap_out;
+    Bytes applied;
+    bool operator==(const PagedOut&) const = default;
+};
+
 // Everything that the loop remembers. A default one is the start.
 struct State {
     static constexpr size_t k_history = 24;  // 12 s at the quick pace
@@ -84,12 +92,12 @@ struct State {
     Time quick_since{};
     Time calm_since{};
     uint64_t aggregations_when_quick = 0;
-    Bytes out_when_quick;  // paged out in total when the quick pace began
+    PagedOut out_when_quick;  // when the quick pace began
     Micros rest{0};        // how long the calm pace lasts at the least
     Time rest_until{};
     bool idled_much = false;  // in the calm pace, and not looked at closely yet
     uint64_t drain = 0;       // how often per-CPU lists were to be emptied
-    Bytes out_when_drained;   // paged out in total then
+    PagedOut out_when_drained;  // then
     uint64_t map = 0;         // how often the used memory was to be looked at
     Time map_at{};
     Bytes map_free;  // free memory then
@@ -116,12 +124,12 @@ constexpr Bytes k_floor_rate = 4_MiB;
 constexpr Bytes k_ceiling = 1_GiB;
 constexpr Bytes k_calm_floor_rate = k_start_rate / 16;
 
-// Quick: two seconds without access are cold enough to try, since every page is asked again and the
-// loop hears within half a second what came back. One second is not: many programs do something
-// every second, and a region in which every page is accessed ten times a second looks idle for ten
-// aggregation intervals often enough (36 % of them see no access with 25 samples of 4 ms).
+// Quick: a second and a half without access are cold enough to try, since every page is asked again
+// and the loop hears within half a second what came back. One second is not: many programs do
+// something every second, and a region in which every page is accessed ten times a second looks idle
+// for ten aggregation intervals often enough (36 % of them see no access with 25 samples of 4 ms).
 // Calm: what small sleeping processes need next.
-constexpr Micros k_quick_min_age = Seconds(2);
+constexpr Micros k_quick_min_age = Millis(1'500);
 constexpr Micros k_calm_min_age = Seconds(10);
 // Pages that were wanted back soon were not cold enough: from then on twice the age, up to this
 // many times. Trying less again costs stalls, so it has to wait until the last try is paid off:

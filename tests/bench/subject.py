@@ -102,7 +102,7 @@ class Tuner:
     psi_goal_us: int = 0  # per second; 0: no goal and no quota at all
     tuner: str = ""
 
-    min_age_s = 1  # where they ramp best; ours has 2 (autoscale::k_quick_min_age)
+    min_age_s = 1  # where they ramp best; ours has 1.5 (autoscale::k_quick_min_age)
 
 
 UNLIMITED = Tuner("unlimited")
