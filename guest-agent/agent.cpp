@@ -43,6 +43,22 @@ int poll_timeout_ms(Micros left) {
     return static_cast<int>(std::clamp<int64_t>((left.count() + 999) / 1000, 0, 60'000));
 }
 
+// DAMON may be somebody else's for now.
+constexpr Micros k_try_reclaimer_again = Seconds(30);
+
+const char* problem_word(ErrorCode code) {
+    switch (code) {
+        case ErrorCode::permission:
+            return "no-permission";
+        case ErrorCode::busy:
+            return "damon-busy";
+        case ErrorCode::unsupported:
+            return "no-damon";
+        default:
+            return "page-out-failed";
+    }
+}
+
 }  // namespace
 
 Agent::Agent(Config config, Paths paths)
@@ -58,29 +74,10 @@ int Agent::run() {
         log(3, signals.error().message);
         return 1;
     }
-    if (const auto seen = sampler_.observe(); seen && seen->meminfo.swap_total == Bytes(0)) {
-        problems_.push_back({"no-swap",
-                             "the guest has no swap: only clean file pages can be paged out; add a "
-                             "swap disk or zram to page out anonymous memory"});
-    }
-    if (sampler_.has_psi()) {
-        auto reclaimer = Reclaimer::open(paths_.reclaimer);
-        if (reclaimer) {
-            reclaimer_ = std::move(*reclaimer);
-            deadman_.emplace(paths_.deadman, reclaimer_->state_file());
-        } else {
-            const bool denied = reclaimer.error().code == ErrorCode::permission;
-            const bool busy = reclaimer.error().code == ErrorCode::busy;
-            problems_.push_back({denied ? "no-permission"
-                                 : busy ? "damon-busy"
-                                        : "no-damon",
-                                 reclaimer.error().message +
-                                     "; nothing is paged out, status and the host's balloon work"});
-        }
-    }
     for (const auto& problem : problems_) {
         log(4, problem.what + ": " + problem.message);
     }
+    open_reclaimer(platform::now());
     if (const auto seen = sampler_.observe()) {
         if (const auto policy = standalone_policy(config_, seen->meminfo.total)) {
             adopt_policy(*policy, PolicySource::config, 0, platform::now());
@@ -131,11 +128,7 @@ int Agent::run() {
         if ((fds[1].revents & POLLPRI) != 0) {
             // First stop, then think: every millisecond counts here and nothing is lost by it.
             fired_ = true;
-            if (reclaimer_ && decision_.page_out) {
-                if (const Status status = reclaimer_->stop_now(); !status) {
-                    log(3, status.error().message);
-                }
-            }
+            stop_at_once();
         }
         now = platform::now();
         channels_.serve(
@@ -151,11 +144,46 @@ int Agent::run() {
     return 0;
 }
 
+void Agent::open_reclaimer(Time now) {
+    reclaimer_at_ = now + k_try_reclaimer_again;
+    if (!sampler_.has_psi()) {
+        // Found by the sampler, and said already.
+        no_reclaimer_ = *std::find_if(problems_.begin(), problems_.end(),
+                                      [](const Problem& p) { return p.what == "no-psi"; });
+        return;
+    }
+    auto reclaimer = Reclaimer::open(paths_.reclaimer);
+    if (!reclaimer) {
+        const Problem why{problem_word(reclaimer.error().code),
+                          reclaimer.error().message +
+                              "; nothing is paged out, status and the host's balloon work"};
+        if (why.what != no_reclaimer_.what) {
+            clear_problem(no_reclaimer_.what);
+        }
+        no_reclaimer_ = why;
+        set_problem(why.what, why.message);
+        return;
+    }
+    clear_problem(no_reclaimer_.what);
+    reclaimer_ = std::move(*reclaimer);
+    deadman_.emplace(paths_.deadman, reclaimer_->state_file());
+}
+
 void Agent::step(Time now) {
     const auto seen = sampler_.observe();
     if (seen) {
         seen_ = *seen;
         ++sequence_;
+        if (seen_.meminfo.swap_total == Bytes(0)) {
+            set_problem("no-swap",
+                        "the guest has no swap: only clean file pages can be paged out; add a swap "
+                        "disk or zram to page out anonymous memory");
+        } else {
+            clear_problem("no-swap");
+        }
+    }
+    if (!reclaimer_ && now >= reclaimer_at_) {
+        open_reclaimer(now);
     }
     const bool fired = std::exchange(fired_, false);
     if (!seen) {
@@ -164,7 +192,7 @@ void Agent::step(Time now) {
             autoscale::Decision{.state = AgentState::degraded,
                                 .next_step = autoscale::k_calm_step,
                                 .reason = "nothing is paged out unseen: " + seen.error().message};
-        act(decision_);
+        act();
     } else if (!policy_) {
         decision_ = autoscale::Decision{
             .state = problems_.empty() ? AgentState::starting : AgentState::degraded,
@@ -191,21 +219,31 @@ void Agent::step(Time now) {
             sample.idled_total = report.idled_total;
         }
         decision_ = autoscale::step(*policy_, sample, loop_, now);
-        act(decision_);
+        act();
     }
     say(decision_);
     step_at_ = now + decision_.next_step;
 }
 
-void Agent::act(const autoscale::Decision& decision) {
+void Agent::stop_at_once() {
+    if (reclaimer_ && decision_.page_out) {
+        if (const Status status = reclaimer_->stop_now(); !status) {
+            log(3, status.error().message);
+        }
+    }
+}
+
+void Agent::act() {
     if (!reclaimer_) {
-        decision_.state = AgentState::degraded;
-        decision_.page_out = false;
-        decision_.reason =
-            problems_.empty() ? "page-out is not possible here" : problems_.back().message;
+        // What was not to be paged out anyway is no worse off.
+        if (decision_.page_out) {
+            decision_.state = AgentState::degraded;
+            decision_.page_out = false;
+            decision_.reason = no_reclaimer_.message;
+        }
         return;
     }
-    if (decision.page_out) {
+    if (decision_.page_out) {
         if (const Status status = deadman_->ensure_running(); !status) {
             decision_.state = AgentState::degraded;
             decision_.page_out = false;
@@ -237,13 +275,12 @@ void Agent::arm_trigger() {
     }
     auto trigger =
         platform::open_psi_trigger(paths_.proc + "/pressure/memory", wanted.stall, wanted.window);
-    std::erase_if(problems_, [](const Problem& p) { return p.what == "no-trigger"; });
     if (!trigger) {
-        problems_.push_back({"no-trigger", trigger.error().message +
-                                               "; pressure is only seen at each step of the loop"});
-        log(4, problems_.back().message);
+        set_problem("no-trigger",
+                    trigger.error().message + "; pressure is only seen at each step of the loop");
         return;
     }
+    clear_problem("no-trigger");
     trigger_ = std::move(*trigger);
     armed_ = wanted;
 }
@@ -298,6 +335,23 @@ AgentStatus Agent::status(Time now) const {
         }
     }
     return status;
+}
+
+void Agent::set_problem(const std::string& what, const std::string& message) {
+    const auto known = std::find_if(problems_.begin(), problems_.end(),
+                                    [&](const Problem& p) { return p.what == what; });
+    if (known != problems_.end()) {
+        known->message = message;
+        return;
+    }
+    problems_.push_back({what, message});
+    log(4, what + ": " + message);
+}
+
+void Agent::clear_problem(const std::string& what) {
+    if (std::erase_if(problems_, [&](const Problem& p) { return p.what == what; }) > 0) {
+        log(6, what + " is no more");
+    }
 }
 
 void Agent::say(const autoscale::Decision& decision) {

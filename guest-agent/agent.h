@@ -34,19 +34,26 @@ class Agent {
     void step(Time now);
     void adopt_policy(const Policy& policy, PolicySource source, uint64_t generation, Time now);
     void arm_trigger();
-    [[nodiscard]] bool trigger_fired();
-    void act(const autoscale::Decision& decision);
+    void open_reclaimer(Time now);
+    // Does what decision_ says, or makes it say why that is not possible.
+    void act();
+    void stop_at_once();
     [[nodiscard]] proto::Outcome answer(const proto::Command& command, Peer peer, Time now);
     [[nodiscard]] AgentStatus status(Time now) const;
     void say(const autoscale::Decision& decision);
+    // A problem is logged when it appears and when it is gone.
+    void set_problem(const std::string& what, const std::string& message);
+    void clear_problem(const std::string& what);
 
     const Config config_;
     const Paths paths_;
     const Time started_;
-    std::vector<Problem> problems_;  // found at start; what is wrong now is added in status()
+    std::vector<Problem> problems_;
     Sampler sampler_;
     Channels channels_;
     std::unique_ptr<Reclaimer> reclaimer_;
+    Problem no_reclaimer_;  // while there is none: why
+    Time reclaimer_at_{};   // when to try again
     std::optional<Deadman> deadman_;
     platform::Fd trigger_;
     autoscale::Trigger armed_;

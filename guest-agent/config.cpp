@@ -121,10 +121,11 @@ Result<Config> parse_config(std::string_view text, const std::string& name, Conf
     return base;
 }
 
-Result<Config> load_config(const std::string& path) {
+Result<Config> load_config(const std::string& path, ConfigFile file) {
     std::vector<std::string> files;
     std::error_code err;
-    if (std::filesystem::exists(path, err)) {
+    // What is there and cannot be read is an error of read_file, below.
+    if (file == ConfigFile::must_exist || std::filesystem::exists(path, err) || err) {
         files.push_back(path);
     }
     std::vector<std::string> drop_ins;
@@ -133,16 +134,19 @@ Result<Config> load_config(const std::string& path) {
             drop_ins.push_back(entry.path().string());
         }
     }
+    if (err && err != std::errc::no_such_file_or_directory) {
+        return error_from_errno(err.value(), "read " + path + ".d");
+    }
     std::sort(drop_ins.begin(), drop_ins.end());
     files.insert(files.end(), drop_ins.begin(), drop_ins.end());
 
     Config config;
-    for (const auto& file : files) {
-        const auto text = platform::read_file(file);
+    for (const auto& name : files) {
+        const auto text = platform::read_file(name);
         if (!text) {
             return text.error();
         }
-        auto next = parse_config(*text, file, config);
+        auto next = parse_config(*text, name, config);
         if (!next) {
             return next;
         }

@@ -28,9 +28,10 @@ struct Config {
     bool operator==(const Config&) const = default;
 };
 
-// Reads `path`, then PATH.d/*.toml in order of name; a later file overrides key by key. A missing
-// `path` gives the defaults. Errors name the file, the line and the key.
-[[nodiscard]] Result<Config> load_config(const std::string& path);
+// Reads `path`, then PATH.d/*.toml in order of name; a later file overrides key by key. Without any
+// file it gives the defaults. Errors name the file, the line and the key.
+enum class ConfigFile { may_be_missing, must_exist };
+[[nodiscard]] Result<Config> load_config(const std::string& path, ConfigFile file);
 
 // One document, for tests: `name` stands in the errors.
 [[nodiscard]] Result<Config> parse_config(std::string_view text, const std::string& name,

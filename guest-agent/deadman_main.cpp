@@ -24,38 +24,41 @@
 namespace {
 
 constexpr int k_silence_ms = 1200;  // + an apply step (50 ms) stays well under the promised 2 s
-constexpr int k_tries = 2000;       // EBUSY: another DAMON command holds the kernel's lock
+constexpr int k_tries = 1000;       // EBUSY: another DAMON command holds the kernel's lock
 constexpr timespec k_between_tries{.tv_sec = 0, .tv_nsec = 1'000'000};
+constexpr int k_between_rounds_ms = 100;  // of so many tries; nobody else would do it, so no last one
 
-// EINVAL and EPERM mean that there is nothing to switch off.
-void switch_off(const char* state_file) {
+// False: busy to the last try. EINVAL and EPERM mean that there is nothing to switch off.
+bool switch_off(const char* state_file) {
     for (int i = 0; i < k_tries; ++i) {
         const int fd = ::open(state_file, O_WRONLY | O_CLOEXEC);
         if (fd < 0) {
-            return;
+            return true;
         }
         const ssize_t written = ::write(fd, "off", 3);
         const int err = errno;
         (void)::close(fd);
         if (written == 3 || err != EBUSY) {
-            return;
+            return true;
         }
         (void)::nanosleep(&k_between_tries, nullptr);
     }
+    return false;
 }
 
-void switch_all_off(char** files) {
+bool switch_all_off(char** files) {
+    bool done = true;
     for (; *files != nullptr; ++files) {
-        switch_off(*files);
+        done = switch_off(*files) && done;
     }
+    return done;
 }
 
 }  // namespace
 
 int main(int argc, char** argv) {
     if (argc >= 2 && std::strcmp(argv[1], "--off") == 0) {
-        switch_all_off(argv + 2);
-        return 0;
+        return switch_all_off(argv + 2) ? 0 : 1;
     }
     if (argc < 2 || argv[1][0] == '-') {
         constexpr char k_usage[] =
@@ -72,22 +75,24 @@ int main(int argc, char** argv) {
     (void)::mlockall(MCL_CURRENT | MCL_FUTURE);  // half a MiB; it has to work when memory does not
 
     bool armed = false;
+    bool again = false;  // silent, and still to be switched off
     for (;;) {
         pollfd input{.fd = STDIN_FILENO, .events = POLLIN, .revents = 0};
-        const int ready = ::poll(&input, 1, armed ? k_silence_ms : -1);
+        const int most_ms = again ? k_between_rounds_ms : k_silence_ms;
+        const int ready = ::poll(&input, 1, armed ? most_ms : -1);
         if (ready < 0) {
             continue;  // EINTR
         }
         if (ready == 0) {
-            switch_all_off(argv + 1);
-            armed = false;  // until the agent is heard again
+            again = !switch_all_off(argv + 1);
+            armed = again;  // else not until the agent is heard again
             continue;
         }
+        again = false;
         char bytes[64];
         const ssize_t got = ::read(STDIN_FILENO, bytes, sizeof(bytes));
         if (got <= 0) {
-            if (armed) {
-                switch_all_off(argv + 1);
+            while (armed && !switch_all_off(argv + 1)) {
             }
             return 0;
         }

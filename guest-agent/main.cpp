@@ -18,26 +18,9 @@ int fail(const Error& error) {
     return 1;
 }
 
-int check_config(const std::string& path) {
-    const auto config = agent::load_config(path);
-    if (!config) {
-        return fail(config.error());
-    }
-    std::cout << path << ": ok\n";
-    return 0;
-}
-
-int run(const std::string& config_path, const agent::Paths& paths, bool verbose) {
-    auto config = agent::load_config(config_path);
-    if (!config) {
-        return fail(config.error());
-    }
-    config->verbose = verbose;
-    return agent::Agent(std::move(*config), paths).run();
-}
-
-int print_status(const std::string& config_path, bool json) {
-    const auto config = agent::load_config(config_path);
+// A daemon whose configuration has become bad still runs with the old one: ask it where it would be
+// by default.
+int print_status(const Result<agent::Config>& config, bool json) {
     const auto status = agent::ask_status(config ? config->socket : agent::Config{}.socket);
     if (!status) {
         return fail(status.error());
@@ -53,12 +36,16 @@ int main(int argc, char** argv) try {
     CLI::App app{
         "acma-agent keeps a guest as small as its policy allows and as large as its work needs."};
     app.set_version_flag("--version", std::string("acma-agent " ACMA_VERSION));
+    app.name("acma-agent");
     std::string config_path = agent::k_default_config;
     agent::Paths paths;
     bool only_check = false;
     bool json = false;
-    app.add_option("--config", config_path, "configuration file; FILE.d/*.toml are read after it")
-        ->capture_default_str();
+    auto* config_option =
+        app.add_option("--config", config_path,
+                       "configuration file; FILE.d/*.toml are read after it")
+            ->type_name("FILE")
+            ->capture_default_str();
     app.add_flag("--check-config", only_check,
                  "read the configuration, say what is wrong, and exit");
     auto* run_command = app.add_subcommand("run", "the daemon, in the foreground");
@@ -69,19 +56,32 @@ int main(int argc, char** argv) try {
     auto* status_command = app.add_subcommand("status", "what the running agent does, and why");
     status_command->add_flag("--json", json, "as JSON, sizes in bytes");
     app.require_subcommand(0, 1);
-    CLI11_PARSE(app, argc, argv);
+    constexpr int k_usage = 2;
+    try {
+        app.parse(argc, argv);
+    } catch (const CLI::ParseError& error) {
+        return app.exit(error) == 0 ? 0 : k_usage;
+    }
 
+    auto config = agent::load_config(config_path, config_option->count() > 0
+                                                      ? agent::ConfigFile::must_exist
+                                                      : agent::ConfigFile::may_be_missing);
+    if (*status_command && !only_check) {
+        return print_status(config, json);
+    }
+    if (!config) {
+        return fail(config.error());
+    }
     if (only_check) {
-        return check_config(config_path);
+        std::cout << config_path << ": ok\n";
+        return 0;
     }
     if (*run_command) {
-        return run(config_path, paths, verbose);
-    }
-    if (*status_command) {
-        return print_status(config_path, json);
+        config->verbose = verbose;
+        return agent::Agent(std::move(*config), paths).run();
     }
     std::cout << app.help();
-    return 2;
+    return k_usage;
 } catch (const std::exception& error) {
     std::cerr << "acma-agent: " << error.what() << "\n";
     return 1;

@@ -2,8 +2,7 @@
 // Empties the kernel's per-CPU lists of free pages for a moment, so that their pages merge with
 // their neighbours into blocks that free page reporting hands to the host (it reports 2 MiB and
 // more). Page-out frees pages one by one, and each CPU keeps up to zone low watermark / CPUs of
-// them (mm/page_alloc.c, zone_highsize): 11,000 pages in a guest of 1 GiB, measured on 6.12, of
-// which nearly every one kept another 2 MiB from the host.
+// them (mm/page_alloc.c, zone_highsize), of which each may keep another 2 MiB from the host.
 //
 // There is no call for that; a large vm.percpu_pagelist_high_fraction makes the lists short, and
 // vm.stat_refresh has every CPU drain what is too much, at most an eighth at a time (mm/vmstat.c,

@@ -23,6 +23,8 @@ constexpr size_t k_kdamond = 0;
 // At the calm pace what was done is only read this often: on 6.12 reading takes a tenth of a
 // second.
 constexpr Micros k_totals_age_calm = Seconds(2);
+// For a step of the clearing pass, and for all of them: without it page-out still works, later.
+constexpr Micros k_clearing_step_patience = Seconds(1);
 constexpr Micros k_clearing_patience = Seconds(10);
 // A rate that differs by less is not worth a commit.
 constexpr uint64_t k_rate_step_divisor = 8;
@@ -387,7 +389,9 @@ Status Reclaimer::switch_on() {
 
 Status Reclaimer::wait_until_cleared() {
     const Bytes all = damon::size_of(regions_);
-    const Time deadline = platform::now() + k_clearing_patience;
+    const auto steps = static_cast<int64_t>(all.count() / autoscale::k_clearing_step.count());
+    const Time deadline =
+        platform::now() + k_clearing_patience + k_clearing_step_patience * steps;
     while (wanted() && platform::now() < deadline) {
         pause_for(autoscale::k_clearing_apply);
         if (const Status status =
@@ -457,7 +461,7 @@ Status Reclaimer::change(const autoscale::Decision& decision) {
             return status;
         }
     }
-    damon::Kdamond next = autoscale::page_out_kdamond(decision, regions_, features_);
+    damon::Kdamond next = autoscale::page_out_kdamond(decision, regions_);
     if (!written_.empty() && !written_[0].contexts.empty()) {
         const auto& last = written_[0].contexts[0];
         auto& quota = next.contexts[0].schemes[0].quota;

@@ -150,13 +150,15 @@ damon::Kdamond clearing_kdamond(const std::vector<damon::Region>& regions) {
     scheme.action = damon::Action::pageout;
     scheme.apply_interval = k_clearing_apply;
     scheme.pattern = damon::k_any_pattern;
+    scheme.quota.bytes = k_clearing_step;
+    // Shorter than from one step to the next, so that each has its whole quota.
+    scheme.quota.reset_interval = std::chrono::duration_cast<Millis>(k_clearing_apply / 2);
     scheme.filters = {reject(damon::FilterType::young, true), reject(damon::FilterType::anon, true),
                       reject(damon::FilterType::anon, false)};
     return kdamond;
 }
 
-damon::Kdamond page_out_kdamond(const Decision& decision, const std::vector<damon::Region>& regions,
-                                const damon::Features& features) {
+damon::Kdamond page_out_kdamond(const Decision& decision, const std::vector<damon::Region>& regions) {
     const PaceAttrs& attrs = attrs_of(decision.pace);
     damon::ReclaimSettings settings;
     settings.min_age = decision.min_age;
@@ -172,7 +174,7 @@ damon::Kdamond page_out_kdamond(const Decision& decision, const std::vector<damo
     settings.weights = {};
     const bool quick = decision.pace == Pace::quick;
     damon::Kdamond kdamond = damon::reclaim_kdamond(quick ? grid_of(regions) : regions,
-                                                    intervals_of(attrs), settings, features);
+                                                    intervals_of(attrs), settings);
     auto& context = kdamond.contexts[0];
     context.attrs.nr_regions = quick ? regions_of_grid(context.targets[0].regions) : k_calm_regions;
     context.schemes.push_back(counting(accessed()));

@@ -5,7 +5,6 @@
 #include <vector>
 
 #include "engine/autoscale/autoscale.h"
-#include "engine/damon/features.h"
 #include "engine/damon/model.h"
 
 namespace acma::autoscale {
@@ -47,11 +46,12 @@ constexpr size_t k_idled_scheme = 2;
 constexpr size_t k_monitored_scheme = 3;
 constexpr size_t k_schemes = 4;
 [[nodiscard]] damon::Kdamond page_out_kdamond(const Decision& decision,
-                                              const std::vector<damon::Region>& regions,
-                                              const damon::Features& features);
+                                              const std::vector<damon::Region>& regions);
 
-// Once over all regions in one apply step, an aggregation interval after the start; the commit that
-// ends it comes before the next.
+// Once over all regions, from an aggregation interval after the start on, so much in one apply step:
+// a step cannot be interrupted, and looks at millions of pages a second. The commit that ends the
+// pass comes before the step that would begin a second one.
 constexpr Micros k_clearing_apply = Millis(100);
+constexpr Bytes k_clearing_step = 2_GiB;
 
 }  // namespace acma::autoscale

@@ -8,8 +8,7 @@
 
 namespace acma::damon {
 
-Scheme reclaim_scheme(const ReclaimSettings& settings, const Intervals& intervals,
-                      const Features& features) {
+Scheme reclaim_scheme(const ReclaimSettings& settings, const Intervals& intervals) {
     Scheme scheme;
     scheme.action = Action::pageout;
     scheme.apply_interval = settings.apply_interval;
@@ -24,19 +23,16 @@ Scheme reclaim_scheme(const ReclaimSettings& settings, const Intervals& interval
     // disk is not freed yet and counts as failed. Charged at 1/1024 the quota bounds nothing
     // (measured on 7.3.4 with a quota of 100 MiB/s: 800 MiB written in one apply step of six
     // seconds).
-    if (features.has(Feature::max_nr_snapshots)) {
-        scheme.stats.max_nr_snapshots = settings.max_nr_snapshots;
-    }
     return scheme;
 }
 
 Kdamond reclaim_kdamond(std::vector<Region> regions, const Intervals& intervals,
-                        const ReclaimSettings& settings, const Features& features) {
+                        const ReclaimSettings& settings) {
     Context context;
     context.operations = Operations::paddr;
     context.attrs.intervals = intervals;
     context.targets.emplace_back().regions = std::move(regions);
-    context.schemes.push_back(reclaim_scheme(settings, intervals, features));
+    context.schemes.push_back(reclaim_scheme(settings, intervals));
     Kdamond kdamond;
     kdamond.contexts.push_back(std::move(context));
     return kdamond;

@@ -5,7 +5,6 @@
 
 #include <vector>
 
-#include "engine/damon/features.h"
 #include "engine/damon/model.h"
 
 namespace acma::damon {
@@ -19,7 +18,6 @@ struct ReclaimSettings {
     // aggregation at most, so a longer one would be starved by back-to-back commits.
     Micros apply_interval{50'000};
     QuotaWeights weights{Permil(0), Permil(0), Permil(1000)};  // coldest = longest idle
-    uint64_t max_nr_snapshots = 0;  // where the kernel has it; see Stats for what it does not stop
 
     bool operator==(const ReclaimSettings&) const = default;
 };
@@ -27,11 +25,10 @@ struct ReclaimSettings {
 // The pageout scheme's place in its context.
 constexpr size_t k_reclaim_scheme = 0;
 
-[[nodiscard]] Scheme reclaim_scheme(const ReclaimSettings& settings, const Intervals& intervals,
-                                    const Features& features);
+[[nodiscard]] Scheme reclaim_scheme(const ReclaimSettings& settings, const Intervals& intervals);
 
 // `regions` from target_regions().
 [[nodiscard]] Kdamond reclaim_kdamond(std::vector<Region> regions, const Intervals& intervals,
-                                      const ReclaimSettings& settings, const Features& features);
+                                      const ReclaimSettings& settings);
 
 }  // namespace acma::damon

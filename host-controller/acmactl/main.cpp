@@ -57,7 +57,7 @@ Exit run_set(const Target& target, const std::string& domain, const PolicyTexts&
 int run(int argc, char** argv) {
     CLI::App app{"Shows and sets how much memory the virtual machines of this host have."};
     app.name("acmactl");
-    app.set_version_flag("--version", ACMA_VERSION);
+    app.set_version_flag("--version", std::string("acmactl " ACMA_VERSION));
     app.require_subcommand(1);
     app.fallthrough();  // --socket and --json may stand after the verb
 

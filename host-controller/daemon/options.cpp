@@ -9,7 +9,7 @@ std::optional<DaemonOptions> parse_options(int argc, char** argv, int& exit_code
     DaemonOptions options;
     CLI::App app{"Keeps the memory of this host's virtual machines as their policies say."};
     app.name("acma-controller");
-    app.set_version_flag("--version", ACMA_VERSION);
+    app.set_version_flag("--version", std::string("acma-controller " ACMA_VERSION));
     auto* config = app.add_option("--config", options.config_path, "Config file")
                        ->type_name("FILE")
                        ->capture_default_str();

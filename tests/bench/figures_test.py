@@ -37,6 +37,12 @@ class Series(unittest.TestCase):
         self.assertEqual(series.first_at_least(points, 6, 1), 3)
         self.assertIsNone(series.first_at_least(points, 8, 1))
 
+    def test_typical_is_the_median_of_the_windows_with_something_to_do(self):
+        points = [(1, 90), (2, 30), (3, 40), (4, 100), (5, 9), (6, 0)]
+        self.assertEqual(series.typical(points, 0), 65)
+        self.assertEqual(series.typical(points, 1), 40)
+        self.assertEqual(series.typical([], 0), 0)
+
     def test_settled_is_from_when_on_it_stays_below(self):
         self.assertEqual(series.settled_at([(0, 9), (1, 4), (2, 6), (3, 5), (4, 1)], 5, 0), 3)
         self.assertIsNone(series.settled_at([(0, 4), (1, 6)], 5, 0))

@@ -56,6 +56,12 @@ def highest(points, start_us, end_us=None):
     return max((value for end, value in points if end > start_us and (end_us is None or end <= end_us)), default=0)
 
 
+def typical(points, start_us):
+    """The median of the windows in which there was something to do: a tenth of the highest, or more."""
+    least = highest(points, start_us) / 10
+    return median([value for end, value in points if end > start_us and value >= least] or [0])
+
+
 def first_at_least(points, wanted, start_us):
     """The end of the first window after `start_us` with at least `wanted`, or None."""
     return next((end for end, value in points if end > start_us and value >= wanted), None)

@@ -326,5 +326,6 @@ class Subject:
         with open(os.path.join(self._keep, "console.log"), "w", encoding="utf-8") as file:
             file.write(self.guest.console())
         shutil.copy(os.path.join(self.guest.directory, "qemu.log"), self._keep)
+        self.resume()  # it may be paused
         with open(os.path.join(self._keep, "agent.log"), "w", encoding="utf-8") as file:
             file.write(self.guest.run("cat /tmp/agent.log 2>/dev/null || true"))

@@ -155,10 +155,13 @@ def pressure_stops_page_out_and_memory_comes_back():
 
 @case()
 def agent_without_swap_says_what_still_works():
-    with Guest(_options(swap="")) as guest:
+    with Guest(_options()) as guest:
+        swap = guest.run("awk 'NR == 2 {print $1}' /proc/swaps; swapoff -a").strip()
         _start_agent(guest)
         expect("clean file pages" in _problems(guest)["no-swap"], str(_problems(guest)))
         expect("no virtio-serial channel" in _problems(guest)["no-channel"], str(_problems(guest)))
+        guest.run(f"swapon {swap}")
+        wait_until(lambda: "no-swap" not in _problems(guest), 10, lambda: str(_problems(guest)))
 
 
 @case()
@@ -195,6 +198,11 @@ def agent_never_touches_somebody_elses_damon(kernel):
         expect("kdamond 0" in message and "echo off" in message, message)
         guest.run("kill $(cat /tmp/agent.pid); sleep 1")
         expect(guest.run(f"cd {_KDAMONDS}/0 && cat pid contexts/0/targets/0/regions/0/end") == before, "it was changed")
+        _start_agent(guest)
+        expect(_status(guest)["state"] == "degraded", str(_status(guest)))
+        guest.run(f"cd {_KDAMONDS}; echo off > 0/state; echo 0 > nr_kdamonds")
+        wait_until(lambda: _status(guest)["state"] == "ramping", 60, lambda: str(_status(guest)))
+        expect("damon-busy" not in _problems(guest), str(_problems(guest)))
 
 
 class _Host:

@@ -55,14 +55,28 @@ TEST(AgentConfig, DropInsOverrideKeyByKeyInOrderOfName) {
     dir.write("agent.toml.d/20-b.toml", "[policy]\npsi = '3%'\n");
     dir.write("agent.toml.d/10-a.toml", "[policy]\npsi = '2%'\n");
     dir.write("agent.toml.d/notes.txt", "not toml");
-    const auto config = load_config(path);
+    const auto config = load_config(path, ConfigFile::must_exist);
     ASSERT_TRUE(config.ok());
     EXPECT_EQ(config->psi, 300_bp);
     EXPECT_EQ(config->mode, Mode::observe);
 }
 
-TEST(AgentConfig, AMissingFileGivesTheDefaults) {
-    EXPECT_EQ(load_config("/nonexistent/agent.toml").value(), Config{});
+TEST(AgentConfig, OnlyAFileThatWasAskedForMustExist) {
+    const std::string missing = "/nonexistent/agent.toml";
+    EXPECT_EQ(load_config(missing, ConfigFile::may_be_missing).value(), Config{});
+    const auto asked_for = load_config(missing, ConfigFile::must_exist);
+    ASSERT_FALSE(asked_for.ok());
+    EXPECT_NE(asked_for.error().message.find(missing), std::string::npos);
+}
+
+TEST(AgentConfig, WhatIsThereAndCannotBeReadIsAnError) {
+    const TempDir dir;
+    dir.write("agent.toml.d", "not a directory");
+    const auto config = load_config(dir.path("agent.toml"), ConfigFile::may_be_missing);
+    ASSERT_FALSE(config.ok());
+    EXPECT_NE(config.error().message.find("agent.toml.d"), std::string::npos);
+    dir.write("a.toml/b.toml", "");  // a.toml is a directory
+    EXPECT_FALSE(load_config(dir.path("a.toml"), ConfigFile::may_be_missing).ok());
 }
 
 TEST(GentlerPolicy, IsNeverHarsherThanTheHosts) {

@@ -68,7 +68,7 @@ TEST(PageOutKdamond, AsksForWholePagesAtAnyRate) {
         for (const Pace pace : {Pace::quick, Pace::calm}) {
             const Decision decision{
                 .page_out = true, .pace = pace, .rate_per_s = Bytes(rate), .min_age = Seconds(1)};
-            const auto kdamond = page_out_kdamond(decision, k_regions, {});
+            const auto kdamond = page_out_kdamond(decision, k_regions);
             const Bytes bytes = kdamond.contexts[0].schemes[0].quota.bytes;
             EXPECT_TRUE(bytes.count() % 4096 == 0 || bytes == damon::k_no_bytes) << bytes.count();
             EXPECT_GT(bytes.count(), 0U) << "0 would mean without limit";
@@ -79,7 +79,7 @@ TEST(PageOutKdamond, AsksForWholePagesAtAnyRate) {
 
 TEST(PageOutKdamond, TakesOnlyWhatWasNotAccessedForTheAgeAskedFor) {
     const Decision decision{.page_out = true, .rate_per_s = 100_MiB, .min_age = Seconds(4)};
-    const auto kdamond = page_out_kdamond(decision, k_regions, {});
+    const auto kdamond = page_out_kdamond(decision, k_regions);
     const auto& context = kdamond.contexts[0];
     EXPECT_EQ(context.schemes[0].pattern.nr_accesses.max, SampleCount(0));
     EXPECT_GE(context.attrs.intervals.aggr *
@@ -91,7 +91,7 @@ TEST(PageOutKdamond, TakesOnlyWhatWasNotAccessedForTheAgeAskedFor) {
 TEST(PageOutKdamond, GivesTheQuickPaceAGridThatDamonLeavesAsItIs) {
     const Decision decision{.page_out = true, .rate_per_s = 100_MiB, .min_age = Seconds(4)};
     for (const auto& kdamond :
-         {page_out_kdamond(decision, k_regions, {}), clearing_kdamond(k_regions)}) {
+         {page_out_kdamond(decision, k_regions), clearing_kdamond(k_regions)}) {
         const auto& grid = kdamond.contexts[0].targets[0].regions;
         const auto& bounds = kdamond.contexts[0].attrs.nr_regions;
         EXPECT_GT(grid.size(), bounds.max / 2);
@@ -108,7 +108,7 @@ TEST(PageOutKdamond, GivesTheQuickPaceAGridThatDamonLeavesAsItIs) {
 
 TEST(PageOutKdamond, CountsWhatIsAccessedAndWhatHasJustBecomeIdle) {
     const Decision decision{.page_out = true, .rate_per_s = 100_MiB, .min_age = Seconds(4)};
-    const auto kdamond = page_out_kdamond(decision, k_regions, {});
+    const auto kdamond = page_out_kdamond(decision, k_regions);
     const auto& schemes = kdamond.contexts[0].schemes;
     ASSERT_EQ(schemes.size(), k_schemes);
     for (const size_t counting : {k_accessed_scheme, k_idled_scheme, k_monitored_scheme}) {
@@ -133,6 +133,12 @@ TEST(ClearingKdamond, LetsNoPageThrough) {
     for (const auto& filter : filters) {
         EXPECT_FALSE(filter.allow);
     }
+}
+
+TEST(ClearingKdamond, LooksAtSoMuchInAStepThatCannotBeInterrupted) {
+    const auto& scheme = clearing_kdamond(k_regions).contexts[0].schemes[0];
+    EXPECT_EQ(scheme.quota.bytes, k_clearing_step);
+    EXPECT_LT(Micros(scheme.quota.reset_interval), scheme.apply_interval);
 }
 
 }  // namespace

@@ -15,8 +15,7 @@ class OwnershipOnKernel : public OnKernel {
     [[nodiscard]] Kdamond reclaim() const {
         ReclaimSettings settings;
         settings.bytes = 1_MiB;
-        return reclaim_kdamond({{Address(0x100000), Address(0x40000000)}}, Intervals{}, settings,
-                               features_);
+        return reclaim_kdamond({{Address(0x100000), Address(0x40000000)}}, Intervals{}, settings);
     }
     void set_up(const Kdamonds& kdamonds) {
         const Result<Plan> writes = plan(kdamonds, sysfs_.tree(), features_);
@@ -167,7 +166,7 @@ TEST(Ownership, WithoutDamonIsAnError) {
 
 TEST(Shape, IsTheSameInEveryReleaseForTheSameKdamond) {
     const Kdamond kdamond = reclaim_kdamond({{Address(0x100000), Address(0x40000000)}}, Intervals{},
-                                            ReclaimSettings{}, Features{});
+                                            ReclaimSettings{});
     EXPECT_EQ(shape(kdamond), 791344227823452516U)
         << "a new agent adopts what an old one left behind";
 }

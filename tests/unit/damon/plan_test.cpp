@@ -22,9 +22,10 @@ Kdamond typical_reclaim(const Features& features) {
     ReclaimSettings settings;
     settings.bytes = 10_MiB;
     settings.time = Millis(5);
-    settings.max_nr_snapshots = 40;
-    Kdamond kdamond = reclaim_kdamond(k_two_ranges, intervals, settings, features);
+    Kdamond kdamond = reclaim_kdamond(k_two_ranges, intervals, settings);
     auto& schemes = kdamond.contexts[0].schemes;
+    schemes[k_reclaim_scheme].stats.max_nr_snapshots =
+        features.has(Feature::max_nr_snapshots) ? 40 : 0;
     schemes[k_reclaim_scheme].watermarks = {.metric = WatermarkMetric::free_mem_rate,
                                             .interval = settings.apply_interval,
                                             .high = Permil(300),

@@ -3,22 +3,15 @@
 
 #include <gtest/gtest.h>
 
-#include "engine/damon/validate.h"
-#include "tests/unit/damon/captured.h"
-#include "tests/unit/damon/kernels.h"
-
 namespace acma::damon::test {
 
-class ReclaimOnKernel : public OnKernel {
-  protected:
-    [[nodiscard]] Kdamond make(const ReclaimSettings& settings) const {
-        return reclaim_kdamond({{Address(0x100000), Address(0x40000000)}}, Intervals{}, settings,
-                               features_);
-    }
-};
-ON_ALL_KERNELS(ReclaimOnKernel);
+namespace {
 
-TEST_P(ReclaimOnKernel, NoBytesMeansNothingAndNeverNoLimit) {
+Kdamond make(const ReclaimSettings& settings) {
+    return reclaim_kdamond({{Address(0x100000), Address(0x40000000)}}, Intervals{}, settings);
+}
+
+TEST(Reclaim, NoBytesMeansNothingAndNeverNoLimit) {
     ReclaimSettings settings;
     settings.bytes = Bytes(0);
     const Kdamond kdamond = make(settings);
@@ -27,7 +20,7 @@ TEST_P(ReclaimOnKernel, NoBytesMeansNothingAndNeverNoLimit) {
               k_no_bytes);
 }
 
-TEST_P(ReclaimOnKernel, PagesOutOnlyWhatWasNotAccessedForTheMinimumAge) {
+TEST(Reclaim, PagesOutOnlyWhatWasNotAccessedForTheMinimumAge) {
     ReclaimSettings settings;
     settings.min_age = Micros(1'234'567);
     const AccessPattern pattern = make(settings).contexts[0].schemes[k_reclaim_scheme].pattern;
@@ -35,9 +28,10 @@ TEST_P(ReclaimOnKernel, PagesOutOnlyWhatWasNotAccessedForTheMinimumAge) {
     EXPECT_EQ(pattern.age.min, AggrIntervals(13));
 }
 
-TEST_P(ReclaimOnKernel, ChargesInFullWhatIsStillBeingWritten) {
+TEST(Reclaim, ChargesInFullWhatIsStillBeingWritten) {
     const Quota quota = make(ReclaimSettings{}).contexts[0].schemes[k_reclaim_scheme].quota;
     EXPECT_EQ(quota.fail_charge_denom, 0U);
 }
 
+}  // namespace
 }  // namespace acma::damon::test

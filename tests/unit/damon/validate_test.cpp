@@ -17,8 +17,7 @@ const Features k_all = Features::all();
 Kdamond good() {
     ReclaimSettings settings;
     settings.bytes = 10_MiB;
-    return reclaim_kdamond({{Address(0x100000), Address(0x40000000)}}, Intervals{}, settings,
-                           k_all);
+    return reclaim_kdamond({{Address(0x100000), Address(0x40000000)}}, Intervals{}, settings);
 }
 
 std::string problem_with(const std::function<void(Kdamond&)>& change,
@@ -53,7 +52,7 @@ TEST(Validate, AcceptsATypicalReclaimSchemeOnEveryKernel) {
     for (const std::string& series : all_series()) {
         const Features features = features_of(captured(series));
         const Kdamond kdamond = reclaim_kdamond({{Address(0x100000), Address(0x40000000)}},
-                                                Intervals{}, ReclaimSettings{}, features);
+                                                Intervals{}, ReclaimSettings{});
         EXPECT_TRUE(validate({kdamond}, features).ok());
     }
     EXPECT_TRUE(validate({}, k_all).ok());
