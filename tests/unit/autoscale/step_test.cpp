@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "engine/autoscale/autoscale.h"
-
 #include <gtest/gtest.h>
+
+#include "engine/autoscale/autoscale.h"
 
 namespace acma::autoscale {
 namespace {
@@ -33,6 +33,34 @@ TEST(Step, EmptiesPerCpuListsAlsoWhenPagesWereOnlyFreed) {
     EXPECT_EQ(after.pace, Pace::calm);
     EXPECT_GE(after.drain, 1U);
     EXPECT_EQ(steps(200).drain, after.drain) << "nothing more was freed";
+}
+
+// Totals count since the guest's boot: what happened before the agent came is nothing to it.
+TEST(Step, StartsAtItsOwnBeginningInAGuestThatHasBeenUpForMonths) {
+    const Policy policy{.min_mem = 256_MiB, .max_mem = 2_GiB, .psi = 10_bp};
+    constexpr Micros k_month = Seconds(30 * 86'400);
+    Sample sample{.psi_some_total = k_month,
+                  .swap_in_total = 900_GiB,
+                  .swap_out_total = 1000_GiB,
+                  .refault_file_total = 900_GiB,
+                  .mem_total = 2_GiB,
+                  .mem_free = 1_GiB,
+                  .oom_kills_total = 1000};
+    State state;
+    Time now{k_month * 3};
+    for (int i = 0; i < 20; ++i) {  // the first ten seconds, in which nothing more happens
+        const Decision decision = step(policy, sample, state, now);
+        EXPECT_EQ(decision.state, AgentState::ramping) << decision.reason;
+        EXPECT_TRUE(decision.page_out);
+        EXPECT_EQ(decision.pace, Pace::quick);
+        EXPECT_EQ(decision.rate_per_s, k_start_rate) << decision.reason;
+        EXPECT_EQ(decision.min_age, k_quick_min_age);
+        EXPECT_EQ(decision.drain, 0U);
+        EXPECT_EQ(state.patience, 1U);
+        EXPECT_EQ(state.debt, Micros(0));
+        EXPECT_EQ(psi_share(state, Seconds(10)), 0_bp);
+        now += k_quick_step;
+    }
 }
 
 }  // namespace
