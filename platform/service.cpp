@@ -8,10 +8,25 @@
 
 #include <sys/socket.h>
 #include <sys/un.h>
+#include <unistd.h>
 
 #include "platform/fd.h"
 
 namespace acma::platform {
+
+namespace {
+// A variable that holds a number and nothing else.
+std::optional<int64_t> number_in(const char* variable) {
+    const char* text = std::getenv(variable);
+    if (text == nullptr) {
+        return std::nullopt;
+    }
+    const char* end = text + std::strlen(text);
+    int64_t number = 0;
+    const auto [rest, err] = std::from_chars(text, end, number);
+    return err == std::errc{} && rest == end ? std::optional(number) : std::nullopt;
+}
+}  // namespace
 
 void notify_service(std::string_view message) {
     const char* path = std::getenv("NOTIFY_SOCKET");
@@ -33,13 +48,12 @@ void notify_service(std::string_view message) {
 }
 
 std::optional<Micros> watchdog_interval() {
-    const char* text = std::getenv("WATCHDOG_USEC");
-    int64_t us = 0;
-    if (text == nullptr || std::from_chars(text, text + std::strlen(text), us).ec != std::errc{} ||
-        us <= 0) {
+    // Meant for a parent whose environment we have (sd_watchdog_enabled(3)).
+    if (std::getenv("WATCHDOG_PID") != nullptr && number_in("WATCHDOG_PID") != ::getpid()) {
         return std::nullopt;
     }
-    return Micros(us / 2);
+    const auto us = number_in("WATCHDOG_USEC");
+    return us && *us > 0 ? std::optional(Micros(*us / 2)) : std::nullopt;
 }
 
 }  // namespace acma::platform

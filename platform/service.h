@@ -12,7 +12,8 @@ namespace acma::platform {
 // Sends e.g. "READY=1" to $NOTIFY_SOCKET. Does nothing where systemd does not listen.
 void notify_service(std::string_view message);
 
-// How often systemd wants "WATCHDOG=1" at the least, from $WATCHDOG_USEC; none without a watchdog.
+// How often to send "WATCHDOG=1": half of $WATCHDOG_USEC. None without a watchdog, or when
+// $WATCHDOG_PID says that it watches another process.
 [[nodiscard]] std::optional<Micros> watchdog_interval();
 
 }  // namespace acma::platform
