@@ -8,7 +8,6 @@
 #include <time.h>
 
 #include "platform/clock.h"
-#include "platform/file.h"
 
 namespace acma::platform {
 
@@ -44,11 +43,6 @@ Result<uint64_t> parse_number(const std::string& text, const std::string& path) 
     return number;
 }
 
-Result<uint64_t> read_number(const std::string& file) {
-    const auto text = read_file(file);
-    return text ? parse_number(*text, file) : Result<uint64_t>(text.error());
-}
-
 }  // namespace
 
 std::string DamonSysfs::path(std::string_view relative) const {
@@ -75,7 +69,7 @@ Result<damon::Tree> DamonSysfs::read_tree() const {
             continue;
         }
         const std::string file = it->path().string();
-        auto text = read_file(file);
+        auto text = io_.read(file);
         if (text) {
             tree.emplace(file.substr(dir_.size() + 1), std::move(*text));
         } else if (text.error().code != ErrorCode::busy) {
@@ -86,7 +80,12 @@ Result<damon::Tree> DamonSysfs::read_tree() const {
 }
 
 Status DamonSysfs::write(const damon::Write& write, Micros patience) const {
-    return patiently(patience, [&] { return write_file(path(write.path), write.value); });
+    return patiently(patience, [&] { return io_.write(path(write.path), write.value); });
+}
+
+Result<uint64_t> DamonSysfs::read_number(const std::string& file) const {
+    const auto text = io_.read(file);
+    return text ? parse_number(*text, file) : Result<uint64_t>(text.error());
 }
 
 Status DamonSysfs::apply(const damon::Plan& plan, Micros patience) const {
@@ -104,7 +103,7 @@ Status DamonSysfs::command(size_t kdamond, damon::StateCommand command, Micros p
 
 Result<damon::State> DamonSysfs::state(size_t kdamond) const {
     const std::string file = path(kdamond_file(kdamond, "state"));
-    auto text = patiently(k_damon_patience, [&] { return read_file(file); });
+    auto text = patiently(k_damon_patience, [&] { return io_.read(file); });
     if (!text) {
         return text.error();
     }
@@ -113,7 +112,7 @@ Result<damon::State> DamonSysfs::state(size_t kdamond) const {
 
 Result<int> DamonSysfs::pid(size_t kdamond) const {
     const std::string file = path(kdamond_file(kdamond, "pid"));
-    auto text = patiently(k_damon_patience, [&] { return read_file(file); });
+    auto text = patiently(k_damon_patience, [&] { return io_.read(file); });
     if (!text) {
         return text.error();
     }

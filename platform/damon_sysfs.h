@@ -4,22 +4,32 @@
 // until its patience is over. What the tree means is engine/damon.
 #pragma once
 
+#include <functional>
 #include <string>
+#include <string_view>
 
 #include "engine/base/result.h"
 #include "engine/base/units.h"
 #include "engine/damon/features.h"
 #include "engine/damon/model.h"
 #include "engine/damon/tree.h"
+#include "platform/file.h"
 
 namespace acma::platform {
 
 // A pending command holds the lock for at most an apply step, or, on 6.12, shortly every 100 ms.
 constexpr Micros k_damon_patience = Seconds(2);
 
+// How its files are read and written. Tests put a kernel of their own here: no plain file is busy.
+struct SysfsIo {
+    std::function<Result<std::string>(const std::string& path)> read = read_file;
+    std::function<Status(const std::string& path, std::string_view value)> write = write_file;
+};
+
 class DamonSysfs {
   public:
-    explicit DamonSysfs(std::string admin_dir) : dir_(std::move(admin_dir)) {}
+    explicit DamonSysfs(std::string admin_dir, SysfsIo io = {})
+        : dir_(std::move(admin_dir)), io_(std::move(io)) {}
 
     [[nodiscard]] bool present() const;
 
@@ -53,8 +63,10 @@ class DamonSysfs {
 
   private:
     [[nodiscard]] Status write(const damon::Write& write, Micros patience) const;
+    [[nodiscard]] Result<uint64_t> read_number(const std::string& file) const;
 
     std::string dir_;
+    SysfsIo io_;
 };
 
 }  // namespace acma::platform

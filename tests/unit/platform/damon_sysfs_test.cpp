@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: Apache-2.0
+// DAMON's files are busy now and then (mm/damon/sysfs.c takes its lock with mutex_trylock()).
+#include "platform/damon_sysfs.h"
+
+#include <cerrno>
+
+#include <gtest/gtest.h>
+
+#include "platform/clock.h"
+#include "tests/unit/temp_dir.h"
+
+namespace acma::platform {
+namespace {
+
+using acma::testing::TempDir;
+
+constexpr int k_for_ever = 1'000'000'000;
+
+// Files that fail with `err` so many times before they answer.
+class FailingFiles {
+  public:
+    FailingFiles(int err, int times) : err_(err), left_(times) {}
+
+    SysfsIo io() {
+        return {.read = [this](const std::string& path) -> Result<std::string> {
+                    return fails() ? Result<std::string>(error_from_errno(err_, "read " + path))
+                                   : read_file(path);
+                },
+                .write = [this](const std::string& path, std::string_view value) -> Status {
+                    return fails() ? Status(error_from_errno(err_, "write " + path))
+                                   : write_file(path, value);
+                }};
+    }
+    [[nodiscard]] int asked() const { return asked_; }
+
+  private:
+    bool fails() {
+        ++asked_;
+        return left_-- > 0;
+    }
+    int err_;
+    int left_;
+    int asked_ = 0;
+};
+
+class BusyDamon : public ::testing::Test {
+  protected:
+    void SetUp() override {
+        dir_.write("kdamonds/nr_kdamonds", "1\n");
+        dir_.write("kdamonds/0/state", "off\n");
+        dir_.write("kdamonds/0/pid", "-1\n");
+    }
+    TempDir dir_;
+};
+
+TEST_F(BusyDamon, IsAskedAgainUntilItAnswers) {
+    FailingFiles files(EBUSY, 5);
+    const DamonSysfs sysfs(dir_.path(), files.io());
+    EXPECT_TRUE(sysfs.apply({{"kdamonds/nr_kdamonds", "2"}}).ok());
+    EXPECT_EQ(files.asked(), 6);
+    EXPECT_EQ(dir_.read("kdamonds/nr_kdamonds"), "2\n");
+}
+
+TEST_F(BusyDamon, IsAskedAgainForStateAndPidToo) {
+    FailingFiles for_state(EBUSY, 3);
+    EXPECT_EQ(DamonSysfs(dir_.path(), for_state.io()).state(0).value(), damon::State::off);
+    EXPECT_EQ(for_state.asked(), 4);
+    FailingFiles for_pid(EBUSY, 3);
+    EXPECT_EQ(DamonSysfs(dir_.path(), for_pid.io()).pid(0).value(), -1);
+    EXPECT_EQ(for_pid.asked(), 4);
+}
+
+TEST_F(BusyDamon, IsGivenUpWhenPatienceIsOver) {
+    FailingFiles files(EBUSY, k_for_ever);
+    const DamonSysfs sysfs(dir_.path(), files.io());
+    const Time start = now();
+    const Status status = sysfs.command(0, damon::StateCommand::commit, Millis(30));
+    const Micros waited = now() - start;
+    ASSERT_FALSE(status.ok());
+    EXPECT_EQ(status.error().code, ErrorCode::busy);
+    EXPECT_NE(status.error().message.find("kdamonds/0/state"), std::string::npos);
+    EXPECT_GE(waited, Millis(30));
+    EXPECT_LT(waited, Seconds(2)) << "its own patience, not the usual one";
+    EXPECT_GT(files.asked(), 2);
+}
+
+TEST_F(BusyDamon, IsLeftOutOfATreeWhereItIsBusy) {
+    FailingFiles files(EBUSY, k_for_ever);
+    EXPECT_TRUE(DamonSysfs(dir_.path(), files.io()).read_tree().value().empty());
+    FailingFiles broken(EIO, k_for_ever);
+    EXPECT_FALSE(DamonSysfs(dir_.path(), broken.io()).read_tree().ok());
+}
+
+TEST_F(BusyDamon, IsNotAskedAgainWhenItRefuses) {
+    FailingFiles files(EINVAL, k_for_ever);
+    const Status status = DamonSysfs(dir_.path(), files.io()).apply({{"kdamonds/0/state", "on"}});
+    ASSERT_FALSE(status.ok());
+    EXPECT_EQ(status.error().code, ErrorCode::invalid);
+    EXPECT_EQ(files.asked(), 1);
+}
+
+}  // namespace
+}  // namespace acma::platform
