@@ -49,8 +49,8 @@ class Families {
 double bytes(Bytes size) {
     return static_cast<double>(size.count());
 }
-double ratio_of(BasisPoints share) {
-    return static_cast<double>(share.count()) / static_cast<double>(k_full_bp.count());
+double basis_points(BasisPoints share) {
+    return static_cast<double>(share.count());
 }
 Labels labels_of(const VmSummary& vm) {
     return {{"domain", vm.name}, {"uuid", vm.uuid}};
@@ -88,12 +88,13 @@ const std::vector<DomainGauge>& domain_gauges() {
          [](const VmSummary& vm) { return bytes(vm.host_swap); }},
         {"acma_domain_qemu_own_bytes", "Memory of the QEMU process beside the guest's RAM.",
          [](const VmSummary& vm) { return bytes(vm.qemu_own); }},
-        {"acma_domain_psi_ratio", "Share of time that some task in the guest stalled on memory.",
+        {"acma_domain_psi_bp",
+         "Share of time that some task in the guest stalled on memory, in basis points.",
          [](const VmSummary& vm) {
-             return vm.psi ? std::optional<double>(ratio_of(*vm.psi)) : std::nullopt;
+             return vm.psi ? std::optional<double>(basis_points(*vm.psi)) : std::nullopt;
          }},
-        {"acma_domain_psi_target_ratio", "The share that the policy accepts.",
-         of_policy([](const Policy& policy) { return ratio_of(policy.psi); })},
+        {"acma_domain_psi_target_bp", "The share that the policy accepts, in basis points.",
+         of_policy([](const Policy& policy) { return basis_points(policy.psi); })},
         {"acma_domain_agent_up", "1 while the agent of the guest answers.",
          [](const VmSummary& vm) { return vm.agent_connected ? 1.0 : 0.0; }},
     };
@@ -140,9 +141,9 @@ void add_host(Families& families, const proto::HostSummary& host) {
     families.gauge("acma_host_memory_granted_bytes",
                    "Sum of what the domains may have and of QEMU's own memory.",
                    bytes(host.granted));
-    families.gauge("acma_host_psi_ratio",
-                   "Share of time that some task of the host stalled on memory.",
-                   ratio_of(host.psi));
+    families.gauge("acma_host_psi_bp",
+                   "Share of time that some task of the host stalled on memory, in basis points.",
+                   basis_points(host.psi));
     families.gauge("acma_libvirt_up", "1 while libvirt is connected.",
                    host.libvirt_connected ? 1 : 0);
 }

@@ -37,6 +37,7 @@ proto::VmList sample() {
     proto::VmList list;
     list.controller_version = "1.2";
     list.host.mem_total = 16_GiB;
+    list.host.psi = 33_bp;
     list.host.libvirt_connected = true;
     list.vms = {small, vm};
     return list;
@@ -109,17 +110,18 @@ TEST(Metrics, HaveLibvirtExportersLabelsAndBaseUnits) {
              "acma_domain_memory_actual_bytes{domain=\"web\",uuid=\"u1\"} 2684354560",
              "acma_domain_memory_host_bytes{domain=\"web\",uuid=\"u1\"} 1073741824",
              "acma_domain_host_swap_bytes{domain=\"web\",uuid=\"u1\"} 10485760",
-             "acma_domain_psi_ratio{domain=\"web\",uuid=\"u1\"} 0.0005",
-             "acma_domain_psi_target_ratio{domain=\"web\",uuid=\"u1\"} 0.001",
+             "acma_domain_psi_bp{domain=\"web\",uuid=\"u1\"} 5",
+             "acma_domain_psi_target_bp{domain=\"web\",uuid=\"u1\"} 10",
              "acma_domain_agent_up{domain=\"web\",uuid=\"u1\"} 1",
              "acma_domain_agent_up{domain=\"idle\",uuid=\"u2\"} 0",
              "acma_domain_marked{domain=\"idle\",uuid=\"u2\",mark=\"silent\"} 1",
              "acma_domain_decisions_total{domain=\"web\",uuid=\"u1\"} 7",
+             "acma_host_psi_bp 33",
              "acma_libvirt_up 1",
          }) {
         EXPECT_THAT(text, HasSubstr(std::string(line) + "\n"));
     }
-    EXPECT_THAT(text, Not(HasSubstr("acma_domain_psi_ratio{domain=\"idle\"")));
+    EXPECT_THAT(text, Not(HasSubstr("acma_domain_psi_bp{domain=\"idle\"")));
     EXPECT_THAT(text, Not(HasSubstr("acma_domain_memory_min_bytes{domain=\"idle\"")));
 }
 
