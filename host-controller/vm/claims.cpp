@@ -12,6 +12,14 @@ Bytes tolerance(Bytes ram) {
     return ram / 8 + 64_MiB;
 }
 
+// What a guest that reports its free pages keeps of them all the same: in each zone the low
+// watermark and 32 blocks of 2 MiB (mm/page_reporting.c: page_reporting_process_zone), which is 128
+// MiB and some for two zones. Watermarks, per-CPU lists and what is too scattered to make a block
+// grow with RAM.
+Bytes kept_by_reporting(Bytes ram) {
+    return 160_MiB + ram / 16;
+}
+
 Verdict above(std::string_view what, Bytes claimed, std::string_view bound_name, Bytes bound) {
     if (claimed <= bound) {
         return std::nullopt;
@@ -96,6 +104,17 @@ Verdict contradicts_host(const AgentStatus& status, const HostView& host) {
                human(host.host_total) + " for it";
     }
     return std::nullopt;
+}
+
+Verdict not_returned(const AgentStatus& status, const HostView& host) {
+    const Bytes used = host.ram - host.ballooned - status.mem_free;
+    if (host.host_total <= used + kept_by_reporting(host.ram)) {
+        return std::nullopt;
+    }
+    return "the guest says that " + human(status.mem_free) + " of its " +
+           human(host.ram - host.ballooned) + " are free, but the host still holds " +
+           human(host.host_total) +
+           " for it: has its balloon freePageReporting='on', or is its RAM locked or scattered?";
 }
 
 bool repeats(const AgentStatus& status, const AgentStatus& previous) {

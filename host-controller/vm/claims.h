@@ -34,6 +34,11 @@ struct HostView {
 [[nodiscard]] std::optional<std::string> contradicts_host(const AgentStatus& status,
                                                           const HostView& host);
 
+// The host holds more than the guest says to use: what it freed or paged out has not come back. No
+// lie (it may not be able to report free pages), and nothing to act on; see ReturnWatch.
+[[nodiscard]] std::optional<std::string> not_returned(const AgentStatus& status,
+                                                      const HostView& host);
+
 // The sample counter stands still.
 [[nodiscard]] bool repeats(const AgentStatus& status, const AgentStatus& previous);
 

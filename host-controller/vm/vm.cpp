@@ -131,6 +131,7 @@ Actions Vm::on_host_bytes(const Result<HostBytes>& bytes, Now now) {
     Actions actions;
     if (bytes) {
         host_ = *bytes;
+        host_at_ = now.mono;
         unmark("no-host-bytes", now, actions);
     } else {
         host_.reset();
@@ -161,6 +162,12 @@ Actions Vm::tick(Now now) {
              "libvirt has not answered about this domain for " + human(Micros(k_hangs_after)) +
                  " or more; its QEMU may hang",
              now, actions);
+    }
+    // Where the VM is left alone its memory is not our business either.
+    if (const auto held = returns_.told(now.mono); held && mode_in_force() != Mode::off) {
+        mark("not-returned", *held, now, actions);
+    } else {
+        unmark("not-returned", now, actions);
     }
     if (lied_at_ && now.mono - *lied_at_ >= k_forgive_after) {
         lied_at_.reset();
@@ -471,10 +478,12 @@ void Vm::check_claims(const AgentStatus& status, Now now, Actions& actions) {
         context.since_previous = now.mono - claimed_->at;
     }
     std::optional<std::string> lie = impossible(status, context);
-    const auto contradiction =
-        host_ && !lie
-            ? contradicts_host(status, {context.ram, facts_.ram - facts_.current, host_->total()})
-            : std::nullopt;
+    std::optional<std::string> contradiction;
+    if (host_ && !lie) {
+        const HostView host{context.ram, facts_.ram - facts_.current, host_->total()};
+        contradiction = contradicts_host(status, host);
+        returns_.see(not_returned(status, host), host_at_, now.mono);
+    }
     if (!contradiction) {
         contradicts_since_.reset();
     } else if (!contradicts_since_) {

@@ -20,6 +20,7 @@
 #include "host-controller/vm/agent_events.h"
 #include "host-controller/vm/balloon_watch.h"
 #include "host-controller/vm/history.h"
+#include "host-controller/vm/return_watch.h"
 #include "proto/controller_api.h"
 #include "proto/rate_budget.h"
 
@@ -135,6 +136,8 @@ class Vm {
     std::optional<Time> lied_at_;            // last time
 
     std::optional<HostBytes> host_;
+    Time host_at_;         // when it was measured
+    ReturnWatch returns_;  // what the guest freed and the host still holds
 
     std::map<std::string, std::string, std::less<>> marks_;  // word -> sentence
     History history_;

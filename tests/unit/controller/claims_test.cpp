@@ -119,6 +119,28 @@ TEST(Claims, DoNotContradictTheHostByCountingTheBalloonAsUsed) {
     EXPECT_TRUE(contradicts_host(status, {1_GiB, 100_MiB, 150_MiB}));
 }
 
+TEST(Claims, TellWhatIsNotReturned) {
+    AgentStatus status = honest();  // 300 MiB of 1 GiB are free; 224 MiB of them may stay
+    EXPECT_EQ(not_returned(status, {1_GiB, Bytes(0), 948_MiB}), std::nullopt);
+    const auto held = not_returned(status, {1_GiB, Bytes(0), 949_MiB});
+    ASSERT_TRUE(held);
+    EXPECT_THAT(*held,
+                HasSubstr("300 MiB of its 1 GiB are free, but the host still holds 949 MiB"));
+    EXPECT_THAT(*held, HasSubstr("freePageReporting='on'"));
+    EXPECT_EQ(not_returned(status, {1_GiB, Bytes(0), 100_MiB}), std::nullopt)
+        << "it has never touched the rest";
+    status.mem_free = 20_MiB;
+    EXPECT_EQ(not_returned(status, {1_GiB, Bytes(0), 1_GiB}), std::nullopt) << "all is page cache";
+}
+
+TEST(Claims, CountWhatTheBalloonHoldsAsReturned) {
+    AgentStatus status = honest();
+    EXPECT_EQ(not_returned(status, {1_GiB, 512_MiB, 436_MiB}), std::nullopt);
+    EXPECT_TRUE(not_returned(status, {1_GiB, 512_MiB, 437_MiB}));
+    status.mem_free = Bytes::max();
+    EXPECT_EQ(not_returned(status, {1_GiB, 2_GiB, 224_MiB}), std::nullopt) << "no wrap";
+}
+
 TEST(Claims, RepeatWhenTheSequenceStandsStill) {
     AgentStatus next = honest();
     next.uptime += Seconds(1);

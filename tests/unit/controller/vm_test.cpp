@@ -89,6 +89,7 @@ class VmTest : public testing::Test {
         s.mem_available = 3_GiB;
         return s;
     }
+    static proto::AgentInfo info_of_ours() { return proto::own_info("1.0"); }
     static bool marked(const Vm& vm, std::string_view what) {
         const auto marks = vm.summary().marks;
         return std::any_of(marks.begin(), marks.end(),
@@ -610,6 +611,50 @@ TEST_F(VmTest, MarksClaimsThatContradictTheHostForTenSeconds) {
         pass(Seconds(1));
     }
     EXPECT_THAT(mark_message(vm, "lying"), HasSubstr("the host still holds 4 GiB"));
+}
+
+TEST_F(VmTest, TellsWhatTheGuestFreedAndTheHostStillHoldsAndDoesNothingAboutIt) {
+    Vm vm = settled();  // 2 GiB of 4
+    (void)vm.on_agent(AgentUp{info_of_ours()}, now());
+    Actions all;
+    const auto live = [&](int seconds, Bytes host) {
+        for (int i = 0; i < seconds; ++i) {
+            AgentStatus claim = status(static_cast<uint64_t>(clock_.count()));
+            claim.mem_free = 1536_MiB;
+            for (Action& action : vm.on_agent(AgentSaid{claim}, now())) {
+                all.push_back(std::move(action));
+            }
+            if (i % 30 == 0) {
+                (void)vm.on_host_bytes(HostBytes{host, Bytes(0), Bytes(0), 1_MiB}, now());
+            }
+            for (Action& action : run(vm, 1)) {
+                all.push_back(std::move(action));
+            }
+        }
+    };
+    live(60, 2_GiB);
+    EXPECT_FALSE(marked(vm, "not-returned"));
+    live(5, 2_GiB);
+    EXPECT_THAT(mark_message(vm, "not-returned"), HasSubstr("1.5 GiB of its 2 GiB are free"));
+    EXPECT_THAT(vm.history().entries().back().reason, HasSubstr("not-returned: "));
+    EXPECT_EQ(vm.summary().state, proto::VmState::managed);
+    live(5, 800_MiB);
+    EXPECT_TRUE(marked(vm, "not-returned"));
+    live(10, 800_MiB);
+    EXPECT_FALSE(marked(vm, "not-returned"));
+    EXPECT_EQ(only<Tell>(all).size(), all.size()) << "nothing but words";
+}
+
+TEST_F(VmTest, DoesNotAskWhatIsReturnedOfAVmThatIsOff) {
+    Policy policy = k_policy;
+    policy.mode = Mode::off;
+    Vm vm = settled(domain(policy));
+    for (int i = 0; i < 100; ++i) {
+        (void)vm.on_agent(AgentSaid{status(static_cast<uint64_t>(i))}, now());
+        (void)vm.on_host_bytes(HostBytes{4_GiB, Bytes(0), Bytes(0), 1_MiB}, now());
+        (void)run(vm, 1);
+        EXPECT_FALSE(marked(vm, "not-returned"));
+    }
 }
 
 TEST_F(VmTest, MarksNumbersThatStandStill) {
