@@ -45,6 +45,8 @@ int poll_timeout_ms(Micros left) {
 
 // DAMON may be somebody else's for now.
 constexpr Micros k_try_reclaimer_again = Seconds(30);
+// What else is missing will hardly come.
+constexpr Micros k_try_reclaimer_most = Seconds(600);
 
 const char* problem_word(ErrorCode code) {
     switch (code) {
@@ -145,8 +147,8 @@ int Agent::run() {
 }
 
 void Agent::open_reclaimer(Time now) {
-    reclaimer_at_ = now + k_try_reclaimer_again;
     if (!sampler_.has_psi()) {
+        reclaimer_at_ = Time::max();
         // Found by the sampler, and said already.
         no_reclaimer_ = *std::find_if(problems_.begin(), problems_.end(),
                                       [](const Problem& p) { return p.what == "no-psi"; });
@@ -154,6 +156,11 @@ void Agent::open_reclaimer(Time now) {
     }
     auto reclaimer = Reclaimer::open(paths_.reclaimer);
     if (!reclaimer) {
+        reclaimer_rest_ = reclaimer.error().code == ErrorCode::busy
+                              ? k_try_reclaimer_again
+                              : std::clamp<Micros>(reclaimer_rest_ * 2, k_try_reclaimer_again,
+                                                   k_try_reclaimer_most);
+        reclaimer_at_ = now + reclaimer_rest_;
         const Problem why{problem_word(reclaimer.error().code),
                           reclaimer.error().message +
                               "; nothing is paged out, status and the host's balloon work"};
@@ -165,6 +172,7 @@ void Agent::open_reclaimer(Time now) {
         return;
     }
     clear_problem(no_reclaimer_.what);
+    loop_ = {};  // what it has done so far it has done to nothing
     reclaimer_ = std::move(*reclaimer);
     deadman_.emplace(paths_.deadman, reclaimer_->state_file());
 }
@@ -174,7 +182,7 @@ void Agent::step(Time now) {
     if (seen) {
         seen_ = *seen;
         ++sequence_;
-        if (seen_.meminfo.swap_total == Bytes(0)) {
+        if (seen_.meminfo.total > Bytes(0) && seen_.meminfo.swap_total == Bytes(0)) {
             set_problem("no-swap",
                         "the guest has no swap: only clean file pages can be paged out; add a swap "
                         "disk or zram to page out anonymous memory");
@@ -235,8 +243,8 @@ void Agent::stop_at_once() {
 
 void Agent::act() {
     if (!reclaimer_) {
-        // What was not to be paged out anyway is no worse off.
-        if (decision_.page_out) {
+        const bool wanted = policy_ && policy_->mode == Mode::automatic;
+        if (wanted) {
             decision_.state = AgentState::degraded;
             decision_.page_out = false;
             decision_.reason = no_reclaimer_.message;

@@ -54,6 +54,7 @@ class Agent {
     std::unique_ptr<Reclaimer> reclaimer_;
     Problem no_reclaimer_;  // while there is none: why
     Time reclaimer_at_{};   // when to try again
+    Micros reclaimer_rest_{0};
     std::optional<Deadman> deadman_;
     platform::Fd trigger_;
     autoscale::Trigger armed_;

@@ -26,19 +26,24 @@ namespace {
 constexpr int k_silence_ms = 1200;  // + an apply step (50 ms) stays well under the promised 2 s
 constexpr int k_tries = 1000;       // EBUSY: another DAMON command holds the kernel's lock
 constexpr timespec k_between_tries{.tv_sec = 0, .tv_nsec = 1'000'000};
-constexpr int k_between_rounds_ms = 100;  // of so many tries; nobody else would do it, so no last one
+// Between rounds of so many tries. There is no last one: nobody else would switch it off.
+constexpr int k_between_rounds_ms = 100;
 
-// False: busy to the last try. EINVAL and EPERM mean that there is nothing to switch off.
+bool may_pass(int err) {
+    return err == EBUSY || err == EINTR || err == EAGAIN || err == ENOMEM || err == ENFILE;
+}
+
+// False: not even with the last try. ENOENT, EINVAL and EPERM mean that there is nothing to switch
+// off.
 bool switch_off(const char* state_file) {
     for (int i = 0; i < k_tries; ++i) {
         const int fd = ::open(state_file, O_WRONLY | O_CLOEXEC);
-        if (fd < 0) {
-            return true;
-        }
-        const ssize_t written = ::write(fd, "off", 3);
+        const ssize_t written = fd < 0 ? -1 : ::write(fd, "off", 3);
         const int err = errno;
-        (void)::close(fd);
-        if (written == 3 || err != EBUSY) {
+        if (fd >= 0) {
+            (void)::close(fd);
+        }
+        if (written == 3 || !may_pass(err)) {
             return true;
         }
         (void)::nanosleep(&k_between_tries, nullptr);
@@ -58,7 +63,9 @@ bool switch_all_off(char** files) {
 
 int main(int argc, char** argv) {
     if (argc >= 2 && std::strcmp(argv[1], "--off") == 0) {
-        return switch_all_off(argv + 2) ? 0 : 1;
+        while (!switch_all_off(argv + 2)) {
+        }
+        return 0;
     }
     if (argc < 2 || argv[1][0] == '-') {
         constexpr char k_usage[] =

@@ -18,10 +18,8 @@ int fail(const Error& error) {
     return 1;
 }
 
-// A daemon whose configuration has become bad still runs with the old one: ask it where it would be
-// by default.
-int print_status(const Result<agent::Config>& config, bool json) {
-    const auto status = agent::ask_status(config ? config->socket : agent::Config{}.socket);
+int print_status(const std::string& socket, bool json) {
+    const auto status = agent::ask_status(socket);
     if (!status) {
         return fail(status.error());
     }
@@ -41,11 +39,10 @@ int main(int argc, char** argv) try {
     agent::Paths paths;
     bool only_check = false;
     bool json = false;
-    auto* config_option =
-        app.add_option("--config", config_path,
-                       "configuration file; FILE.d/*.toml are read after it")
-            ->type_name("FILE")
-            ->capture_default_str();
+    auto* config_option = app.add_option("--config", config_path,
+                                         "configuration file; FILE.d/*.toml are read after it")
+                              ->type_name("FILE")
+                              ->capture_default_str();
     app.add_flag("--check-config", only_check,
                  "read the configuration, say what is wrong, and exit");
     auto* run_command = app.add_subcommand("run", "the daemon, in the foreground");
@@ -63,11 +60,16 @@ int main(int argc, char** argv) try {
         return app.exit(error) == 0 ? 0 : k_usage;
     }
 
-    auto config = agent::load_config(config_path, config_option->count() > 0
-                                                      ? agent::ConfigFile::must_exist
-                                                      : agent::ConfigFile::may_be_missing);
-    if (*status_command && !only_check) {
-        return print_status(config, json);
+    if (!only_check && app.get_subcommands().empty()) {
+        std::cout << app.help();
+        return k_usage;
+    }
+    const bool config_given = config_option->count() > 0;
+    auto config = agent::load_config(config_path, config_given ? agent::ConfigFile::must_exist
+                                                               : agent::ConfigFile::may_be_missing);
+    if (*status_command && !only_check && (config || !config_given)) {
+        // A daemon whose configuration has become bad since still runs with the old one.
+        return print_status(config ? config->socket : agent::Config{}.socket, json);
     }
     if (!config) {
         return fail(config.error());
@@ -76,12 +78,8 @@ int main(int argc, char** argv) try {
         std::cout << config_path << ": ok\n";
         return 0;
     }
-    if (*run_command) {
-        config->verbose = verbose;
-        return agent::Agent(std::move(*config), paths).run();
-    }
-    std::cout << app.help();
-    return k_usage;
+    config->verbose = verbose;
+    return agent::Agent(std::move(*config), paths).run();
 } catch (const std::exception& error) {
     std::cerr << "acma-agent: " << error.what() << "\n";
     return 1;

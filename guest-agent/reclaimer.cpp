@@ -93,7 +93,9 @@ Result<damon::Ownership> look_whose(const platform::DamonSysfs& sysfs, const Rec
                                     const damon::OwnershipRecord& record) {
     const auto tree = sysfs.read_tree();
     if (!tree) {
-        return tree.error().in("reading DAMON's tree");
+        const Error error = tree.error().in("reading DAMON's tree");
+        // Files come and go while somebody else sets DAMON up.
+        return error.code == ErrorCode::not_found ? Error{ErrorCode::busy, error.message} : error;
     }
     auto ownership = damon::decide_ownership(*tree, record,
                                              {.stat = module_enabled(paths, "damon_stat"),
@@ -390,8 +392,7 @@ Status Reclaimer::switch_on() {
 Status Reclaimer::wait_until_cleared() {
     const Bytes all = damon::size_of(regions_);
     const auto steps = static_cast<int64_t>(all.count() / autoscale::k_clearing_step.count());
-    const Time deadline =
-        platform::now() + k_clearing_patience + k_clearing_step_patience * steps;
+    const Time deadline = platform::now() + k_clearing_patience + k_clearing_step_patience * steps;
     while (wanted() && platform::now() < deadline) {
         pause_for(autoscale::k_clearing_apply);
         if (const Status status =

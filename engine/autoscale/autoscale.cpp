@@ -159,22 +159,39 @@ void go_calm(State& state, Time now) {
     state.calm_since = now;
 }
 
+// Time from one used-up window to the next within the last `window`, over the steps that used some
+// up, as the step before each did: in the first one page-out only began. 0: there are none.
+uint64_t window_period_us(const State& state, Micros window) {
+    const auto seen = [&state](uint64_t steps_ago) -> const State::Seen& {
+        return state.history.at((state.seen - 1 - steps_ago) % State::k_history);
+    };
+    const uint64_t kept = std::min<uint64_t>(state.seen, State::k_history);
+    Micros span{0};
+    uint64_t full_windows = 0;
+    for (uint64_t ago = 0; ago + 2 < kept && seen(ago).at > newest(state).at - window; ++ago) {
+        const Delta delta = between(seen(ago + 1), seen(ago));
+        if (delta.full_windows > 0 && between(seen(ago + 2), seen(ago + 1)).full_windows > 0) {
+            span += delta.span;
+            full_windows += delta.full_windows;
+        }
+    }
+    return full_windows == 0 ? 0 : as_us(span) / full_windows;
+}
+
 // The rate at which an apply step does not take longer than it may. A step's length is the time
 // between two used-up windows (one that was not used up makes it look longer, which only slows
 // growth). Below one block a window a lower rate makes no step shorter.
 Bytes step_ceiling(const State& state, const Delta& passed) {
-    const Delta lately = between(back(state, k_psi_window), newest(state));
     if (state.pace == Pace::calm) {
         return k_start_rate;  // the quick pace has to begin with a short step
     }
-    if (lately.full_windows == 0) {
+    // The longer of the two: the last half second alone is noisy, two seconds alone come too late.
+    const uint64_t period =
+        std::max(window_period_us(state, k_psi_window),
+                 passed.full_windows == 0 ? 0 : as_us(passed.span) / passed.full_windows);
+    if (period == 0) {
         return k_ceiling;
     }
-    const auto period_of = [](const Delta& delta) {
-        return delta.full_windows == 0 ? 0 : as_us(delta.span) / delta.full_windows;
-    };
-    // The longer of the two: the last half second alone is noisy, two seconds alone come too late.
-    const auto period = std::max(period_of(lately), period_of(passed));
     const Bytes rate(
         detail::mul_div_saturating(state.rate_per_s.count(), as_us(k_step_target), period));
     return std::clamp(rate, k_start_rate, k_ceiling);

@@ -93,12 +93,12 @@ struct State {
     Time calm_since{};
     uint64_t aggregations_when_quick = 0;
     PagedOut out_when_quick;  // when the quick pace began
-    Micros rest{0};        // how long the calm pace lasts at the least
+    Micros rest{0};           // how long the calm pace lasts at the least
     Time rest_until{};
-    bool idled_much = false;  // in the calm pace, and not looked at closely yet
-    uint64_t drain = 0;       // how often per-CPU lists were to be emptied
+    bool idled_much = false;    // in the calm pace, and not looked at closely yet
+    uint64_t drain = 0;         // how often per-CPU lists were to be emptied
     PagedOut out_when_drained;  // then
-    uint64_t map = 0;         // how often the used memory was to be looked at
+    uint64_t map = 0;           // how often the used memory was to be looked at
     Time map_at{};
     Bytes map_free;  // free memory then
     Time hold_until{};
@@ -126,9 +126,9 @@ constexpr Bytes k_calm_floor_rate = k_start_rate / 16;
 
 // Quick: a second and a half without access are cold enough to try, since every page is asked again
 // and the loop hears within half a second what came back. One second is not: many programs do
-// something every second, and a region in which every page is accessed ten times a second looks idle
-// for ten aggregation intervals often enough (36 % of them see no access with 25 samples of 4 ms).
-// Calm: what small sleeping processes need next.
+// something every second, and a region in which every page is accessed ten times a second looks
+// idle for ten aggregation intervals often enough (36 % of them see no access with 25 samples of 4
+// ms). Calm: what small sleeping processes need next.
 constexpr Micros k_quick_min_age = Millis(1'500);
 constexpr Micros k_calm_min_age = Seconds(10);
 // Pages that were wanted back soon were not cold enough: from then on twice the age, up to this

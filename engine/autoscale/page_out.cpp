@@ -69,30 +69,40 @@ bool within(const damon::Region& region, const std::vector<damon::Region>& regio
     });
 }
 
-// Cut into pieces of one size, so that DAMON neither splits nor merges them (with regions_of_grid).
+struct Grid {
+    std::vector<damon::Region> pieces;
+    Bytes piece;  // the size of all but the last piece of each region
+};
+
+// Cut into pieces of one size, which DAMON then leaves as they are (with regions_of_grid).
 // It merges a hot huge page in which it saw no access in one interval with its cold neighbours, and
 // the sum has their age; the page-out action's own check of the Accessed bit does not save that
 // page, since sampling has just cleared it. One such mistake costs 512 swap-ins.
-std::vector<damon::Region> grid_of(const std::vector<damon::Region>& regions) {
+Grid grid_of(const std::vector<damon::Region>& regions) {
     const uint64_t blocks =
         damon::size_of(regions).count() / k_block.count() / k_most_quick_regions + 1;
-    std::vector<damon::Region> grid;
+    Grid grid{.pieces = {}, .piece = k_block * blocks};
     for (const auto& region : regions) {
         for (damon::Address start = region.start; start < region.end;) {
             const damon::Address end =
-                std::min(region.end, damon::Address(start.count() + k_block.count() * blocks));
-            grid.push_back({.start = start, .end = end});
+                std::min(region.end, damon::Address(start.count() + grid.piece.count()));
+            grid.pieces.push_back({.start = start, .end = end});
             start = end;
         }
     }
     return grid;
 }
 
-// Split while there are at most half of max; merged up to the size of a min-th of all, or while
-// there are more than max (mm/damon/core.c, kdamond_split_regions and kdamond_merge_regions).
-damon::Range<uint64_t> regions_of_grid(const std::vector<damon::Region>& grid) {
-    const uint64_t number = std::max<uint64_t>(grid.size(), 10);
-    return {number, number + number / 2};
+// mm/damon/core.c: nothing is merged to more than a min-th of all, and 7.3 cuts what is larger
+// (damon_apply_min_nr_regions), so that has to be one piece, and not less. 6.12 splits everything
+// while there are at most half of max; 7.3 also splits some while there are less than max
+// (kdamond_split_regions), so max is only as far above as slices of the quota need room.
+damon::Range<uint64_t> regions_of_grid(const Grid& grid) {
+    constexpr uint64_t k_least = 3;  // that the kernel takes
+    constexpr uint64_t k_room = 16;
+    const uint64_t number = std::max(grid.pieces.size(), k_least);
+    const uint64_t whole = damon::size_of(grid.pieces).count() / grid.piece.count();
+    return {std::max(whole, k_least), number + std::min(k_room, number - 1)};
 }
 
 bool dense(const PieceOfRam& piece) {
@@ -144,21 +154,24 @@ damon::Kdamond clearing_kdamond(const std::vector<damon::Region>& regions) {
     damon::Context& context = kdamond.contexts.emplace_back();
     context.operations = damon::Operations::paddr;
     context.attrs.intervals = intervals_of(k_quick);
-    context.targets.emplace_back().regions = grid_of(regions);
-    context.attrs.nr_regions = regions_of_grid(context.targets[0].regions);
+    const Grid grid = grid_of(regions);
+    context.targets.emplace_back().regions = grid.pieces;
+    context.attrs.nr_regions = regions_of_grid(grid);
     damon::Scheme& scheme = context.schemes.emplace_back();
     scheme.action = damon::Action::pageout;
     scheme.apply_interval = k_clearing_apply;
     scheme.pattern = damon::k_any_pattern;
     scheme.quota.bytes = k_clearing_step;
-    // Shorter than from one step to the next, so that each has its whole quota.
-    scheme.quota.reset_interval = std::chrono::duration_cast<Millis>(k_clearing_apply / 2);
+    // Each step is a window of its own. With any other length the first window has no limit on 6.12
+    // (mm/damon/core.c, damos_adjust_quota: what holds in a window is computed when it ends).
+    scheme.quota.reset_interval = Millis(0);
     scheme.filters = {reject(damon::FilterType::young, true), reject(damon::FilterType::anon, true),
                       reject(damon::FilterType::anon, false)};
     return kdamond;
 }
 
-damon::Kdamond page_out_kdamond(const Decision& decision, const std::vector<damon::Region>& regions) {
+damon::Kdamond page_out_kdamond(const Decision& decision,
+                                const std::vector<damon::Region>& regions) {
     const PaceAttrs& attrs = attrs_of(decision.pace);
     damon::ReclaimSettings settings;
     settings.min_age = decision.min_age;
@@ -173,10 +186,11 @@ damon::Kdamond page_out_kdamond(const Decision& decision, const std::vector<damo
     // what has just become cold behind memory that has been cold for longer and cannot be taken.
     settings.weights = {};
     const bool quick = decision.pace == Pace::quick;
-    damon::Kdamond kdamond = damon::reclaim_kdamond(quick ? grid_of(regions) : regions,
-                                                    intervals_of(attrs), settings);
+    const Grid grid = grid_of(regions);
+    damon::Kdamond kdamond =
+        damon::reclaim_kdamond(quick ? grid.pieces : regions, intervals_of(attrs), settings);
     auto& context = kdamond.contexts[0];
-    context.attrs.nr_regions = quick ? regions_of_grid(context.targets[0].regions) : k_calm_regions;
+    context.attrs.nr_regions = quick ? regions_of_grid(grid) : k_calm_regions;
     context.schemes.push_back(counting(accessed()));
     context.schemes.push_back(counting(idled()));
     context.schemes.push_back(counting(damon::k_any_pattern));

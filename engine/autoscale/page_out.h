@@ -48,9 +48,9 @@ constexpr size_t k_schemes = 4;
 [[nodiscard]] damon::Kdamond page_out_kdamond(const Decision& decision,
                                               const std::vector<damon::Region>& regions);
 
-// Once over all regions, from an aggregation interval after the start on, so much in one apply step:
-// a step cannot be interrupted, and looks at millions of pages a second. The commit that ends the
-// pass comes before the step that would begin a second one.
+// Once over all regions, from an aggregation interval after the start on, so much in one apply
+// step: a step cannot be interrupted, and looks at millions of pages a second. Until the commit
+// that ends the pass a second one may begin, which does no harm.
 constexpr Micros k_clearing_apply = Millis(100);
 constexpr Bytes k_clearing_step = 2_GiB;
 

@@ -287,10 +287,12 @@ Problem check_quota(const Quota& quota, const Context& context) {
     if (quota.time < Millis(0)) {
         return problem("ms", quota.time, "it must not be negative");
     }
-    const bool limited = quota.time != Millis(0) || quota.bytes != Bytes(0) || !quota.goals.empty();
-    if (quota.reset_interval < Millis(0) || (limited && quota.reset_interval == Millis(0))) {
+    // Without a window every apply step has the whole quota: useful for bytes, not for a share of
+    // time or a goal, which is looked at once a window.
+    const bool needs_window = quota.time != Millis(0) || !quota.goals.empty();
+    if (quota.reset_interval < Millis(0) || (needs_window && quota.reset_interval == Millis(0))) {
         return problem("reset_interval_ms", quota.reset_interval,
-                       "a limit needs the time in which it holds");
+                       "this limit needs the time in which it holds");
     }
     const QuotaWeights& weights = quota.weights;
     for (const Problem& found : {check_weight("weights/sz_permil", weights.sz),
@@ -300,6 +302,7 @@ Problem check_quota(const Quota& quota, const Context& context) {
             return found;
         }
     }
+    const bool limited = needs_window || quota.bytes != Bytes(0);
     if (!limited && weights != QuotaWeights{}) {
         return problem("weights", "they only order what a limit (bytes, ms or a goal) leaves out");
     }

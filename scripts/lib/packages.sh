@@ -4,7 +4,7 @@
 # scripts make to the machine, and they say so. What is there already is not touched.
 
 build_packages=(meson ninja-build g++ pkg-config libjsoncpp-dev libboost-dev libspdlog-dev libgtest-dev libgmock-dev
-    libcli11-dev libtomlplusplus-dev libpugixml-dev prometheus-cpp-dev libsystemd-dev librapidcheck-dev
+    libcli11-dev libtomlplusplus-dev libpugixml-dev prometheus-cpp-dev librapidcheck-dev
     libvirt-dev)
 guest_packages=(libvirt-daemon libvirt-daemon-driver-qemu libvirt-clients busybox-static xz-utils zstd cpio python3
     gnuplot-nox debian-archive-keyring)

@@ -7,7 +7,7 @@ import json
 from tests.rig.guest import Options
 from tests.rig.libvirt import Libvirt, Policy
 
-from .harness import ACMACTL, AGENT, CONTROLLER, DEADMAN, MIB, case, expect, wait_until
+from .harness import ACMACTL, AGENT, CONTROLLER, DEADMAN, KERNELS, MIB, WORKLOAD, case, expect, wait_until
 
 _SOCKET = "/run/acma-test.sock"
 
@@ -57,27 +57,31 @@ class _Host:
 _RUN_AGENT = 'acma-agent run --deadman "$(command -v acma-deadman)" 2>/tmp/agent.log &'
 
 
-def _options():
-    return Options(memory_mib=768, swap="disk:512", add=[AGENT, DEADMAN])
+def _options(kernel="6.12"):
+    return Options(kernel=kernel, memory_mib=768, swap="disk:512", add=[AGENT, DEADMAN, WORKLOAD])
 
 
 @contextlib.contextmanager
-def _host_with_guest(policy):
+def _host_with_guest(policy, kernel="6.12"):
     with Libvirt() as libvirt:
         host = _Host(libvirt)
-        with libvirt.guest("vm1", _options(), policy=policy) as guest:
+        with libvirt.guest("vm1", _options(kernel), policy=policy) as guest:
             guest.run(_RUN_AGENT)
             yield host, guest
 
 
+def _guest_status(guest):
+    return json.loads(guest.run("acma-agent status --json"))
+
+
 def _guest_policy(guest):
-    status = json.loads(guest.run("acma-agent status --json"))
+    status = _guest_status(guest)
     return status["policy"] if status["policy_source"] == "host" else None
 
 
-@case(timeout_s=300)
-def a_policy_set_by_virsh_or_acmactl_reaches_the_guest_and_max_mem_holds():
-    with _host_with_guest(Policy("256MiB", "512MiB", psi="1%")) as (host, guest):
+@case(each={"kernel": KERNELS}, timeout_s=300)
+def a_policy_set_by_virsh_or_acmactl_reaches_the_guest_and_max_mem_holds(kernel):
+    with _host_with_guest(Policy("256MiB", "512MiB", psi="1%"), kernel) as (host, guest):
         host.wait_for("vm1", lambda vm: vm["agent"]["connected"], "the agent is not connected")
         wait_until(lambda: (_guest_policy(guest) or {}).get("psi_bp") == 100, 30, host.log)
         wait_until(lambda: host.actual("vm1") == 512 * MIB, 60, lambda: f"balloon {host.actual('vm1') >> 20} MiB")
@@ -99,10 +103,14 @@ def a_policy_set_by_virsh_or_acmactl_reaches_the_guest_and_max_mem_holds():
         expect(abs(detail["vm"]["host_bytes"] - measured) < 64 * MIB, f"host bytes: {detail['vm']['host_bytes']}, {measured}")
 
 
-@case(timeout_s=300)
-def neither_the_controllers_nor_libvirtds_death_shrinks_a_guest():
-    with _host_with_guest(Policy("256MiB", "640MiB")) as (host, _):
+@case(each={"kernel": ["6.12"]}, full_each=["7.3"], timeout_s=400)
+def neither_the_controllers_nor_libvirtds_death_shrinks_a_guest(kernel):
+    with _host_with_guest(Policy("256MiB", "640MiB"), kernel) as (host, guest):
         wait_until(lambda: host.actual("vm1") == 640 * MIB, 60, host.log)
+        # In mid-run: the agent pages out what the workload has left, under the policy that it has.
+        guest.run("acma-workload touch --mib 450 --hot-mib 100 --period-ms 200 >/tmp/workload.log &")
+        wait_until(lambda: _guest_status(guest)["swap_out_total_bytes"] > 20 * MIB, 120, lambda: guest.run("cat /tmp/agent.log"))
+        policy = _guest_policy(guest)
         host.kill_controller()
         expect(host.actual("vm1") == 640 * MIB, "the balloon moved")
         host.start_controller()
@@ -110,6 +118,10 @@ def neither_the_controllers_nor_libvirtds_death_shrinks_a_guest():
         expect(host.actual("vm1") == 640 * MIB, "the balloon moved")
         host.libvirt.restart_daemon(kill=True)
         expect(host.actual("vm1") == 640 * MIB, "the balloon moved")
+        expect(_guest_policy(guest) == policy, f"{_guest_policy(guest)} instead of {policy}")
+        rounds = json.loads(guest.run("tail -1 /tmp/workload.log"))
+        expect(rounds["working_set_bytes"] == 100 * MIB and rounds["rounds"] > 0, "the workload does not run")
+        expect(_guest_status(guest)["oom_kills_total"] == 0, "an OOM kill")
         host.ctl("set", "vm1", "--max-mem", "700MiB", check=False)
 
         def follows():

@@ -42,8 +42,9 @@ class Case:
     full: bool  # only in `scripts/test full`
 
 
-def case(each=None, timeout_s=300, full=False):
-    """Marks a test. `each` gives one parameter's values: the test runs once for each of them."""
+def case(each=None, full_each=(), timeout_s=300, full=False):
+    """Marks a test. `each` gives one parameter's values: the test runs once for each of them, and with those in
+    `full_each` as well in `scripts/test full`."""
 
     def mark(function):
         name = function.__module__.rsplit(".", 1)[-1] + "." + function.__name__
@@ -54,9 +55,9 @@ def case(each=None, timeout_s=300, full=False):
                 function=function,
                 arguments={parameter: value} if parameter else {},
                 timeout_s=timeout_s,
-                full=full,
+                full=full or value in full_each,
             )
-            for value in values
+            for value in [*values, *full_each]
         ]
         return function
 

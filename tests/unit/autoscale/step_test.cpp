@@ -63,5 +63,31 @@ TEST(Step, StartsAtItsOwnBeginningInAGuestThatHasBeenUpForMonths) {
     }
 }
 
+// Fast swap: windows of 10 ms are used up as soon as they begin. What was there before page-out
+// found anything to take must not make its steps look long.
+TEST(Step, GrowsWithinASecondOnceWindowsAreUsedUp) {
+    const Policy policy{.min_mem = 256_MiB, .max_mem = 2_GiB, .psi = 10_bp};
+    Sample sample{.mem_total = 2_GiB, .mem_free = 1_GiB};
+    State state;
+    Time now{Seconds(100)};
+    Decision decision;
+    const auto steps = [&](int number, uint64_t full_windows) {
+        for (int i = 0; i < number; ++i) {
+            now += k_quick_step;
+            sample.full_windows_total += full_windows;
+            decision = step(policy, sample, state, now);
+        }
+        return decision.rate_per_s;
+    };
+    EXPECT_EQ(steps(6, 0), k_start_rate);
+    (void)steps(1, 10);  // it began in the middle
+    EXPECT_GT(steps(1, 45), k_start_rate * 3 / 2);
+    EXPECT_GT(steps(1, 45), k_start_rate * 2);
+    // And slow swap keeps it where a step is as short as it gets.
+    state = State{};
+    EXPECT_EQ(steps(4, 0), k_start_rate);
+    EXPECT_EQ(steps(6, 7), k_start_rate);
+}
+
 }  // namespace
 }  // namespace acma::autoscale

@@ -165,8 +165,8 @@ TEST(Ownership, WithoutDamonIsAnError) {
 }
 
 TEST(Shape, IsTheSameInEveryReleaseForTheSameKdamond) {
-    const Kdamond kdamond = reclaim_kdamond({{Address(0x100000), Address(0x40000000)}}, Intervals{},
-                                            ReclaimSettings{});
+    const Kdamond kdamond =
+        reclaim_kdamond({{Address(0x100000), Address(0x40000000)}}, Intervals{}, ReclaimSettings{});
     EXPECT_EQ(shape(kdamond), 791344227823452516U)
         << "a new agent adopts what an old one left behind";
 }

@@ -283,8 +283,12 @@ TEST(Validate, MigrationsHaveANodeToGoTo) {
 }
 
 TEST(Validate, QuotasHaveAWindowAndGoalsATarget) {
-    EXPECT_EQ(problem_with_scheme([](Scheme& s) { s.quota.reset_interval = Millis(0); }),
-              "quotas/reset_interval_ms is 0; a limit needs the time in which it holds");
+    EXPECT_EQ(problem_with_scheme([](Scheme& s) {
+                  s.quota.time = Millis(5);
+                  s.quota.reset_interval = Millis(0);
+              }),
+              "quotas/reset_interval_ms is 0; this limit needs the time in which it holds");
+    EXPECT_EQ(problem_with_scheme([](Scheme& s) { s.quota.reset_interval = Millis(0); }), "");
     EXPECT_EQ(problem_with_scheme([](Scheme& s) { s.quota.time = Millis(-1); }),
               "quotas/ms is -1; it must not be negative");
     EXPECT_EQ(problem_with_scheme([](Scheme& s) { s.quota.goals.emplace_back(); }),
