@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // The agent's loop closed against a simulated guest, on a manual clock.
 #include <algorithm>
+#include <string>
+#include <utility>
+#include <vector>
 
 #include <gtest/gtest.h>
 
@@ -26,13 +29,17 @@ class Loop {
             while (left > Micros(0) && !fired_) {
                 const Micros slice = std::min<Micros>(left, Millis(50));
                 guest.run(slice, decision);
+                least = std::min(least, guest.resident());
+                most = std::max(most, guest.resident());
                 left -= slice;
                 fired_ = guest.take_trigger(autoscale::trigger_for(policy_.psi));
             }
             auto sample = guest.sample();
             sample.trigger_fired = std::exchange(fired_, false);
             sample.oom_kills_total = oom_kills;
+            const autoscale::Pace before = state.pace;
             decision = autoscale::step(policy_, sample, state, guest.now());
+            pace_changes += state.pace == before ? 0 : 1;
             ++steps;
             page_outs += decision.page_out ? 1 : 0;
             highest_rate = std::max(highest_rate, decision.rate_per_s);
@@ -45,7 +52,10 @@ class Loop {
     uint64_t oom_kills = 0;
     int steps = 0;
     int page_outs = 0;
+    int pace_changes = 0;
     Bytes highest_rate;
+    Bytes least = Bytes(UINT64_MAX);  // resident, at any time
+    Bytes most;
 
   private:
     Policy policy_;
@@ -96,6 +106,65 @@ TEST(AgentLoop, DoesNotWindUpWhileThereIsNothingToPageOut) {
     loop.run(Seconds(300));
     EXPECT_LE(loop.highest_rate, autoscale::k_start_rate);
     EXPECT_EQ(loop.guest.swap_in_total(), Bytes(0));
+}
+
+// What happens in ten minutes to a guest whose load stays the same, once the loop has settled.
+struct TenMinutes {
+    Bytes swing;  // of resident bytes
+    Bytes came_back;
+    int pace_changes = 0;
+};
+TenMinutes ten_settled_minutes(Loop& loop) {
+    loop.run(Seconds(300));
+    loop.least = loop.most = loop.guest.resident();
+    loop.pace_changes = 0;
+    const Bytes before = loop.guest.swap_in_total();
+    loop.run(Seconds(600));
+    return {.swing = loop.most - loop.least,
+            .came_back = loop.guest.swap_in_total() - before,
+            .pace_changes = loop.pace_changes};
+}
+
+TEST(AgentLoop, StaysWhereItIsWhileAnIdleGuestStaysIdle) {
+    Loop loop = idle_guest();
+    const TenMinutes seen = ten_settled_minutes(loop);
+    EXPECT_EQ(seen.swing, Bytes(0));
+    EXPECT_EQ(seen.came_back, Bytes(0));
+    EXPECT_EQ(seen.pace_changes, 0);
+    EXPECT_EQ(loop.guest.resident(), 200_MiB);
+}
+
+// Whatever the period is, also right at the idle age of a pace: once learned, what is wanted again
+// and again stays. It may look closely now and then (each change of 64 MiB may be worth it), but
+// rests for minutes after looks that found nothing.
+TEST(AgentLoop, DoesNotOscillateWithALoadWhosePeriodLiesAtAnIdleAge) {
+    for (const Millis period : {Millis(1'400), Millis(1'500), Millis(1'600), Millis(3'000),
+                                Millis(9'900), Millis(10'000), Millis(10'100), Millis(23'900)}) {
+        for (const Bytes size : {40_MiB, 300_MiB}) {
+            Loop loop = idle_guest();
+            (void)loop.guest.allocate(size, period);
+            const TenMinutes seen = ten_settled_minutes(loop);
+            const std::string load = human(size) + " every " + human(period);
+            EXPECT_LE(seen.swing, k_block) << load;
+            EXPECT_LE(seen.came_back, 4_MiB) << load;
+            EXPECT_LE(seen.pace_changes, 6) << load;
+            EXPECT_EQ(loop.guest.resident(), 200_MiB + size) << load;
+        }
+    }
+}
+
+// Several slow loads together, of which the slowest is beyond any patience (24 s): only that one
+// swings, and each access brings back no more than was taken from it.
+TEST(AgentLoop, SwingsByNoMoreThanWhatIsSlowerThanItsPatience) {
+    Loop loop = idle_guest();
+    for (const int period_s : {4, 7, 13, 31}) {
+        (void)loop.guest.allocate(20_MiB, Seconds(period_s));
+    }
+    const TenMinutes seen = ten_settled_minutes(loop);
+    EXPECT_LE(seen.swing, 20_MiB);
+    EXPECT_LE(seen.came_back, 20_MiB * (600 / 31));
+    EXPECT_LE(seen.pace_changes, 6);
+    EXPECT_GE(loop.least, 260_MiB) << "what comes every 4, 7 and 13 s stays";
 }
 
 TEST(AgentLoop, FollowsAWorkingSetThatShrinksWhileItIsSettled) {
@@ -228,6 +297,57 @@ TEST(AgentLoop, CallsAThirdOfTheTimeASpikeUnlessThatIsAccepted) {
     EXPECT_EQ(autoscale::trigger_for(10_bp).stall, Micros(Millis(50)));
     EXPECT_EQ(autoscale::trigger_for(100_bp).stall, Micros(Millis(150)));
     EXPECT_EQ(autoscale::trigger_for(10'000_bp).stall, Micros(Millis(500)));
+}
+
+// What min-mem and max-mem mean to this loop: nothing. They bound a VM's size, which is RAM that
+// the host gave less blocks that are owned (docs/design.md, "What comes next"): max-mem is held by
+// the host's balloon, min-mem will bound scale-down. Page-out changes no size, so it may go below
+// min-mem, and a guest takes back what it needs without asking.
+TEST(AgentLoop, PagesOutTheSameWhateverTheSizesOfThePolicy) {
+    const auto course = [](Bytes min_mem, Bytes max_mem) {
+        Policy sized = policy();
+        sized.min_mem = min_mem;
+        sized.max_mem = max_mem;
+        Loop loop({}, sized);
+        (void)loop.guest.allocate(200_MiB, Millis(100));
+        const size_t sleeper = loop.guest.allocate(1000_MiB, Micros(0));
+        std::vector<Decision> decisions;
+        for (int i = 0; i < 240; ++i) {
+            loop.run(Millis(500));
+            decisions.push_back(loop.decision);
+            if (i == 120) {  // a spike in the middle
+                loop.guest.set_period(sleeper, Seconds(5));
+            }
+        }
+        return decisions;
+    };
+    const auto usual = course(256_MiB, 2_GiB);
+    EXPECT_EQ(course(64_MiB, 64_MiB), usual);
+    EXPECT_EQ(course(2_GiB, 2_GiB), usual);
+    EXPECT_EQ(course(64_MiB, 1024_GiB), usual);
+}
+
+TEST(AgentLoop, GoesBelowMinMemWhereThatIsColdAndLeavesWhatIsHot) {
+    Policy large = policy();
+    large.min_mem = large.max_mem = 2_GiB;
+    Loop loop({}, large);
+    (void)loop.guest.allocate(200_MiB, Millis(100));
+    (void)loop.guest.allocate(1000_MiB, Micros(0));
+    loop.run(Seconds(120));
+    EXPECT_EQ(loop.guest.resident(), 200_MiB);
+}
+
+// However much a policy accepts and however fast swap is: the rate has a ceiling of its own.
+TEST(AgentLoop, NeverTriesMoreThanItsCeilingHoweverMuchPressureIsAccepted) {
+    Policy bold = policy();
+    bold.psi = k_full_bp;
+    SimGuestConfig config;
+    config.page_out_per_s = 100_GiB;  // swap is no bound here
+    Loop loop(config, bold);
+    (void)loop.guest.allocate(1800_MiB, Micros(0));
+    loop.run(Seconds(60));
+    EXPECT_LE(loop.highest_rate, autoscale::k_ceiling);
+    EXPECT_EQ(loop.guest.resident(), Bytes(0));
 }
 
 TEST(AgentLoop, ATighterTargetNeverPagesOutFaster) {
