@@ -372,6 +372,8 @@ void Vm::order_agent(Now now, Actions& actions) {
     } else {
         unmark("no-balloon", now, actions);
     }
+    agent_connected_ = agent_connected_ && facts_.channel;
+    check_agent(now, actions);
     const bool talk = facts_.channel && (policy_ || agent_order_ || must_withdraw());
     if (!talk) {
         if (agent_order_) {
@@ -399,6 +401,20 @@ void Vm::order_agent(Now now, Actions& actions) {
     actions.emplace_back(std::move(order));
 }
 
+// A stock qemu-ga answers as well, but knows no policy.
+void Vm::check_agent(Now now, Actions& actions) {
+    const bool takes_policy = proto::supports(agent_info_, proto::k_capability_policy);
+    if (policy_ && agent_connected_ && !takes_policy) {
+        mark("no-acma-agent",
+             "the agent on the channel (version " + agent_info_.version.substr(0, 64) +
+                 ") takes no policy: it is not acma-agent but perhaps qemu-ga, so its guest is not "
+                 "steered, max-mem is held by the balloon alone",
+             now, actions);
+    } else {
+        unmark("no-acma-agent", now, actions);
+    }
+}
+
 Actions Vm::on_agent(const AgentEvent& event, Now now) {
     Actions actions;
     if (const auto* up = std::get_if<AgentUp>(&event)) {
@@ -411,6 +427,7 @@ Actions Vm::on_agent(const AgentEvent& event, Now now) {
             unmark(word, now, actions);
         }
         noticed("agent-up", "the agent answers: version " + up->info.version.substr(0, 64), now);
+        check_agent(now, actions);
     } else if (const auto* took = std::get_if<AgentTookPolicy>(&event)) {
         on_policy_taken(took->in_force, now, actions);
     } else if (const auto* refused = std::get_if<AgentRefusedPolicy>(&event)) {
@@ -452,6 +469,7 @@ void Vm::on_down(const AgentDown& down, Now now, Actions& actions) {
             unmark(word, now, actions);
         }
     }
+    check_agent(now, actions);
 }
 
 void Vm::on_status(const AgentStatus& status, Now now, Actions& actions) {

@@ -90,6 +90,7 @@ class Vm {
     void choose_policy(Now now, Actions& actions);
     void decide_balloon(Now now, Actions& actions);
     void order_agent(Now now, Actions& actions);
+    void check_agent(Now now, Actions& actions);
     void write_note(const StateNote& note, Actions& actions);
     void on_policy_taken(const proto::PolicyInForce& in_force, Now now, Actions& actions);
     void on_status(const AgentStatus& status, Now now, Actions& actions);

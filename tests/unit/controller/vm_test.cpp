@@ -564,6 +564,40 @@ TEST_F(VmTest, MarksByWhatIsWrongWithTheAgent) {
     }
 }
 
+TEST_F(VmTest, TellsThatAStockAgentTakesNoPolicy) {
+    Vm vm = settled();
+    proto::AgentInfo stock = info_of_ours();
+    stock.acma.reset();
+    stock.version = "8.2.0";
+    (void)vm.on_agent(AgentUp{stock}, now());
+    EXPECT_THAT(mark_message(vm, "no-acma-agent"), HasSubstr("version 8.2.0) takes no policy"));
+    EXPECT_EQ(vm.summary().state, proto::VmState::managed) << "the balloon holds max-mem";
+    EXPECT_EQ(vm.summary().balloon_target, 2_GiB);
+    (void)vm.on_agent(AgentDown{AgentDown::Why::silent, "x"}, now());
+    EXPECT_FALSE(marked(vm, "no-acma-agent")) << "who will come back is not known";
+    (void)vm.on_agent(AgentUp{stock}, now());
+    EXPECT_TRUE(marked(vm, "no-acma-agent"));
+    (void)vm.on_agent(AgentUp{info_of_ours()}, now());
+    EXPECT_FALSE(marked(vm, "no-acma-agent")) << "ours was installed in its place";
+}
+
+TEST_F(VmTest, AsksNoAgentToTakeAPolicyThatIsNotThere) {
+    Vm vm = settled();
+    proto::AgentInfo stock = info_of_ours();
+    stock.acma->capabilities = {"status-1"};
+    (void)vm.on_agent(AgentUp{stock}, now());
+    EXPECT_TRUE(marked(vm, "no-acma-agent"));
+    (void)set_policy(vm, std::nullopt);
+    EXPECT_FALSE(marked(vm, "no-acma-agent"));
+    (void)set_policy(vm, k_policy);
+    EXPECT_TRUE(marked(vm, "no-acma-agent"));
+    DomainFacts unplugged = vm.facts();
+    unplugged.channel.reset();
+    (void)vm.on_domain(unplugged, false, now());
+    EXPECT_FALSE(marked(vm, "no-acma-agent"));
+    EXPECT_FALSE(vm.summary().agent_connected);
+}
+
 TEST_F(VmTest, ChangesNoBalloonWhateverTheAgentSaysOrDoes) {
     Vm vm = settled();
     Actions all;
