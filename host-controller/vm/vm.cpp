@@ -97,10 +97,14 @@ Actions Vm::on_domain(DomainFacts facts, bool policy_written, Now now) {
 Actions Vm::on_balloon(Bytes actual, Now now) {
     Actions actions;
     facts_.current = actual;
-    if (const auto move = balloon_.observe(actual, now.mono)) {
+    const auto move = balloon_.observe(actual, now.mono);
+    if (move) {
         note_foreign_move(*move, now, actions);
     }
     decide_balloon(now, actions);
+    if (move) {
+        order_agent(now, actions);  // the grant or the mode may have changed with it
+    }
     return actions;
 }
 
@@ -290,7 +294,6 @@ void Vm::note_foreign_move(const ForeignMove& move, Now now, Actions& actions) {
         if (!balloon_.ceiling()) {
             unmark("foreign-balloon", now, actions);
         }
-        order_agent(now, actions);
         return;
     }
     sentence += "it was set by somebody else and counts as a ceiling";
@@ -305,7 +308,6 @@ void Vm::note_foreign_move(const ForeignMove& move, Now now, Actions& actions) {
     } else {
         unmark("foreign-balloon", now, actions);
     }
-    order_agent(now, actions);
 }
 
 // --- agent ----------------------------------------------------------------------------------
