@@ -150,8 +150,8 @@ def pressure_stops_page_out_and_memory_comes_back(kernel):
         _start_agent(guest)
         _wait_for_page_out(guest, 200)
         small = guest.host_bytes()
-        # More than what is free: the kernel has to reclaim, tasks stall.
-        guest.run("acma-workload touch --mib 600 --hot-mib 600 --period-ms 200 >/tmp/more.log &")
+        # More than what can be free: the kernel has to reclaim, tasks stall.
+        guest.run("acma-workload touch --mib 950 --hot-mib 100 --period-ms 200 >/tmp/more.log &")
         wait_until(lambda: _status(guest)["state"] == "holding", 60, lambda: guest.run("tail -20 /tmp/agent.log"), every_s=0.1)
         expect(_kdamond_state(guest) == "off", "page-out is on")
         wait_until(lambda: "rounds" in guest.run("cat /tmp/more.log"), 120, "it did not get its memory")
