@@ -110,8 +110,8 @@ Result<damon::Ownership> look_whose(const platform::DamonSysfs& sysfs, const Rec
 
 }  // namespace
 
-Result<std::unique_ptr<Reclaimer>> Reclaimer::open(ReclaimerPaths paths) {
-    const platform::DamonSysfs sysfs(paths.damon_admin);
+Result<std::unique_ptr<Reclaimer>> Reclaimer::open(ReclaimerPaths paths, platform::SysfsIo io) {
+    const platform::DamonSysfs sysfs(paths.damon_admin, std::move(io));
     if (!sysfs.present()) {
         return Error{ErrorCode::unsupported,
                      "this kernel has no DAMON in sysfs (" + paths.damon_admin +

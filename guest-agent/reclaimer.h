@@ -47,8 +47,9 @@ class Reclaimer {
     };
 
     // Refuses when someone else uses DAMON, switches off what an earlier run left behind, finds out
-    // what this kernel has. The error says what is missing and how to free it.
-    [[nodiscard]] static Result<std::unique_ptr<Reclaimer>> open(ReclaimerPaths paths);
+    // what this kernel has. The error says what is missing and how to free it. `io`: for tests.
+    [[nodiscard]] static Result<std::unique_ptr<Reclaimer>> open(ReclaimerPaths paths,
+                                                                 platform::SysfsIo io = {});
     // Our kdamond is off and gone, DAMON_STAT as it was.
     ~Reclaimer();
     Reclaimer(const Reclaimer&) = delete;
