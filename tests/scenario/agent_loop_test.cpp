@@ -154,7 +154,8 @@ TEST(AgentLoop, DoesNotOscillateWithALoadWhosePeriodLiesAtAnIdleAge) {
 }
 
 // Several slow loads together, of which the slowest is beyond any patience (24 s): only that one
-// swings, and each access brings back no more than was taken from it.
+// swings, and each access brings back no more than was taken from it. NB: with swap as slow as this
+// that is several times the stall that the policy accepts, for as long as the load lasts.
 TEST(AgentLoop, SwingsByNoMoreThanWhatIsSlowerThanItsPatience) {
     Loop loop = idle_guest();
     for (const int period_s : {4, 7, 13, 31}) {
@@ -163,7 +164,7 @@ TEST(AgentLoop, SwingsByNoMoreThanWhatIsSlowerThanItsPatience) {
     const TenMinutes seen = ten_settled_minutes(loop);
     EXPECT_LE(seen.swing, 20_MiB);
     EXPECT_LE(seen.came_back, 20_MiB * (600 / 31));
-    EXPECT_LE(seen.pace_changes, 6);
+    EXPECT_LE(seen.pace_changes, 10);
     EXPECT_GE(loop.least, 260_MiB) << "what comes every 4, 7 and 13 s stays";
 }
 
