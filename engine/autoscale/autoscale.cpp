@@ -118,15 +118,18 @@ std::string verdict_text(const Policy& policy, const Verdict& verdict) {
     return text;
 }
 
+// An age has been tried when what is wanted so often had the time to be taken and to come back.
+bool patience_tried(const State& state, Micros least, Time now) {
+    const Micros learned = k_quick_min_age * static_cast<int64_t>(state.patience);
+    return now - state.patience_at >= std::max(least, learned * 2);
+}
+
 // What comes back soon after was taken before and says nothing about the new age.
 void be_more_patient(State& state, Time now) {
-    const Micros learned = k_quick_min_age * static_cast<int64_t>(state.patience);
-    if (state.patience > 1 &&
-        now - state.patience_at < std::max(k_patience_tried_for, learned * 2)) {
-        return;
+    if (state.patience == 1 || patience_tried(state, k_patience_tried_for, now)) {
+        state.patience = std::min(k_most_patience, state.patience * 2);
+        state.patience_at = now;
     }
-    state.patience = std::min(k_most_patience, state.patience * 2);
-    state.patience_at = now;
 }
 
 void start_hold(State& state, Time now) {
@@ -352,7 +355,7 @@ Decision step(const Policy& policy, const Sample& sample, State& state, Time now
     if (verdict.score >= feedback::k_worst) {
         be_more_patient(state, now);
     } else if (state.patience > 1 && state.debt == Micros(0) &&
-               now - state.patience_at >= k_patience_fades_after) {
+               patience_tried(state, k_patience_fades_after, now)) {
         state.patience /= 2;
         state.patience_at = now;
     }

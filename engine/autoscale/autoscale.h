@@ -134,10 +134,10 @@ constexpr Micros k_calm_min_age = Seconds(10);
 // Pages that were wanted back soon were not cold enough: from then on twice the age, up to this
 // many times. Trying less again costs stalls, so it has to wait until the last try is paid off:
 // until so much time has passed that all stalls together are within the target again.
-constexpr uint64_t k_most_patience = 16;
+constexpr uint64_t k_most_patience = 64;
 constexpr Micros k_patience_tried_for = Seconds(10);
 constexpr Micros k_patience_fades_after = Seconds(30);
-constexpr Micros k_most_debt = Seconds(2);  // half an hour at 0.1 %: forget what is older
+constexpr Micros k_most_debt = Seconds(15);  // four hours at 0.1 %: forget what is older
 
 constexpr Micros k_quick_step = Millis(500);
 constexpr Micros k_calm_step = Seconds(2);
