@@ -7,8 +7,8 @@
 namespace acma::host {
 
 CommandPool::CommandPool() {
-    for (size_t i = 0; i < k_workers; ++i) {
-        workers_.emplace_back([this](const std::stop_token& stop) { work(stop); });
+    for (size_t i = 0; i < k_regular; ++i) {
+        workers_.emplace_back([this](const std::stop_token& stop) { work(stop, Worker::regular); });
     }
 }
 
@@ -27,8 +27,22 @@ bool CommandPool::post(const VmId& vm, Command command) {
         }
         waiting_.push_back(Waiting{vm, std::move(command)});
     }
-    wake_.notify_one();
+    wake_.notify_all();  // not each worker may take it
     return true;
+}
+
+void CommandPool::relieve(Time now) {
+    {
+        const std::lock_guard lock(mutex_);
+        const bool stuck = next_runnable() != waiting_.end() && !taken_since_look_;
+        taken_since_look_ = false;
+        idle_since_ = stuck ? idle_since_.value_or(now) : std::optional<Time>();
+        if (!stuck || now - *idle_since_ < k_patience || workers_.size() >= k_most) {
+            return;
+        }
+        idle_since_.reset();
+    }
+    workers_.emplace_back([this](const std::stop_token& stop) { work(stop, Worker::hired); });
 }
 
 std::deque<CommandPool::Waiting>::iterator CommandPool::next_runnable() {
@@ -36,9 +50,15 @@ std::deque<CommandPool::Waiting>::iterator CommandPool::next_runnable() {
                         [this](const Waiting& waiting) { return !running_.contains(waiting.vm); });
 }
 
-void CommandPool::work(const std::stop_token& stop) {
+// Once the regular workers are free again the hired ones rest.
+bool CommandPool::may_take(Worker worker) {
+    const bool needed = worker == Worker::regular || regular_at_work_ == k_regular;
+    return needed && next_runnable() != waiting_.end();
+}
+
+void CommandPool::work(const std::stop_token& stop, Worker worker) {
     std::unique_lock lock(mutex_);
-    while (wake_.wait(lock, stop, [this] { return next_runnable() != waiting_.end(); })) {
+    while (wake_.wait(lock, stop, [this, worker] { return may_take(worker); })) {
         if (stop.stop_requested()) {
             return;
         }
@@ -46,10 +66,15 @@ void CommandPool::work(const std::stop_token& stop) {
         const Waiting taken = std::move(*chosen);
         waiting_.erase(chosen);
         running_.insert(taken.vm);
+        taken_since_look_ = true;
+        if (worker == Worker::regular && ++regular_at_work_ == k_regular) {
+            wake_.notify_all();  // now the hired ones may
+        }
         lock.unlock();
-        taken.command();
+        taken.command(worker);
         lock.lock();
         running_.erase(taken.vm);
+        regular_at_work_ -= worker == Worker::regular ? 1 : 0;
         wake_.notify_all();  // more of this domain may wait
     }
 }

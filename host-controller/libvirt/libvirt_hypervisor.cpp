@@ -41,6 +41,10 @@ void register_event_loop() {
     std::call_once(once, [] { virEventRegisterDefaultImpl(); });
 }
 
+std::shared_ptr<virConnect> open_connection(const std::string& uri) {
+    return ConnectionHandle(virConnectOpen(uri.c_str()));
+}
+
 unsigned live_and_config(virDomainPtr domain) {
     const bool persistent = virDomainIsPersistent(domain) == 1;
     return static_cast<unsigned>(VIR_DOMAIN_AFFECT_LIVE) |
@@ -97,6 +101,7 @@ void LibvirtHypervisor::run(const std::stop_token& stop) {
             disconnect(closed_);
         }
         virEventRunDefaultImpl();
+        pool_.relieve(platform::now());
         if (connection_.load() != nullptr && closed_.empty()) {
             read_pending();
             poll_balloons();
@@ -111,15 +116,15 @@ void LibvirtHypervisor::run(const std::stop_token& stop) {
 }
 
 void LibvirtHypervisor::connect() {
-    virConnectPtr raw = virConnectOpen(options_.uri.c_str());
-    if (raw == nullptr) {
+    std::shared_ptr<virConnect> connection = open_connection(options_.uri);
+    if (!connection) {
         retry_in_ = std::clamp(retry_in_ * 2, k_first_retry, k_longest_retry);
         next_try_ = platform::now() + retry_in_;
         sink_(HypervisorDown{last_libvirt_error("connecting to " + options_.uri).message});
         return;
     }
-    connection_.store(
-        std::shared_ptr<virConnect>(raw, [](virConnectPtr c) { virConnectClose(c); }));
+    virConnectPtr raw = connection.get();
+    connection_.store(std::move(connection));
     closed_.clear();
     retry_in_ = Millis(0);
     const char* driver = virConnectGetType(raw);
@@ -330,18 +335,23 @@ void LibvirtHypervisor::on_tick(int, void*) {}
 // --- commands -------------------------------------------------------------------------------
 
 void LibvirtHypervisor::post_call(const VmId& vm, Call call, const Done& done) {
-    const bool taken = pool_.post(vm, [this, vm, call = std::move(call), done] {
-        const std::shared_ptr<virConnect> connection = connection_.load();
-        Status status;
-        if (!connection) {
-            status = Error{ErrorCode::busy, "libvirt is not connected"};
-        } else {
-            const DomainHandle domain(
-                virDomainLookupByUUIDString(connection.get(), vm.uuid.c_str()));
-            status = domain ? call(domain.get()) : Status(last_libvirt_error("domain"));
-        }
-        post_([done, status] { done(status); });
-    });
+    const bool taken =
+        pool_.post(vm, [this, vm, call = std::move(call), done](CommandPool::Worker worker) {
+            std::shared_ptr<virConnect> connection = connection_.load();
+            if (connection && worker == CommandPool::Worker::hired) {
+                // The others hang in all the calls that libvirtd serves of one client.
+                connection = open_connection(options_.uri);
+            }
+            Status status;
+            if (!connection) {
+                status = Error{ErrorCode::busy, "libvirt is not connected"};
+            } else {
+                const DomainHandle domain(
+                    virDomainLookupByUUIDString(connection.get(), vm.uuid.c_str()));
+                status = domain ? call(domain.get()) : Status(last_libvirt_error("domain"));
+            }
+            post_([done, status] { done(status); });
+        });
     if (!taken) {
         post_([done] { done(Error{ErrorCode::busy, "too many libvirt calls are waiting"}); });
     }

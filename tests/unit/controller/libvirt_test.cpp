@@ -21,6 +21,8 @@ namespace {
 // So many of the next calls fail, as when libvirt is busy or broken.
 std::atomic<int> lookups_to_fail{0};
 std::atomic<int> descriptions_to_fail{0};
+// While 1, calls to the monitor of a domain named "hangs..." do not come back.
+std::atomic<int> qemu_hangs{0};
 
 bool takes_one(std::atomic<int>& left) {
     return left > 0 && left-- > 0;
@@ -39,6 +41,13 @@ virDomainPtr virDomainLookupByUUIDString(virConnectPtr connection, const char* u
 char* virDomainGetXMLDesc(virDomainPtr domain, unsigned int flags) {
     auto* own = libvirts_own<decltype(virDomainGetXMLDesc)>("virDomainGetXMLDesc");
     return own(takes_one(descriptions_to_fail) ? nullptr : domain, flags);
+}
+int virDomainSetMemoryFlags(virDomainPtr domain, unsigned long memory, unsigned int flags) {
+    if (std::string_view(virDomainGetName(domain)).starts_with("hangs")) {
+        qemu_hangs.wait(1);
+    }
+    return libvirts_own<decltype(virDomainSetMemoryFlags)>("virDomainSetMemoryFlags")(
+        domain, memory, flags);
 }
 
 namespace acma::host {
@@ -254,6 +263,42 @@ TEST_F(LibvirtTest, ReadsPolicyAndNoteOfADomainThatItFinds) {
     std::filesystem::remove_all(dir);
 }
 
+TEST_F(LibvirtTest, ServesAFifthDomainOnAnotherConnectionWhileFourHang) {
+    std::string pattern = testing::TempDir() + "acma-libvirt-XXXXXX";
+    const std::filesystem::path dir = ::mkdtemp(pattern.data());
+    std::ofstream xml(dir / "host.xml");
+    const auto vm = [](int i) {
+        return VmId{"11111111-2222-3333-4444-00000000000" + std::to_string(i)};
+    };
+    xml << "<node>";
+    for (int i = 0; i < 5; ++i) {
+        xml << "<domain type='test'><name>" << (i < 4 ? "hangs" : "fine") << i << "</name><uuid>"
+            << vm(i).uuid
+            << "</uuid><memory unit='GiB'>4</memory><os><type>hvm</type></os></domain>";
+    }
+    xml << "</node>" << std::flush;
+    LibvirtHypervisor& libvirt = open("test://" + (dir / "host.xml").string());
+    ASSERT_TRUE(inbox.wait_for<HypervisorUp>());
+
+    std::promise<Status> promise;
+    auto served = promise.get_future();
+    std::atomic<int> hanging{4};
+    qemu_hangs = 1;
+    for (int i = 0; i < 4; ++i) {
+        libvirt.set_balloon(vm(i), 1_GiB, [&hanging](const Status&) { --hanging; });
+    }
+    libvirt.set_balloon(vm(4), 1_GiB,
+                        [&promise](const Status& status) { promise.set_value(status); });
+    EXPECT_EQ(served.wait_for(k_deadline), std::future_status::ready);
+    EXPECT_EQ(hanging, 4);
+    qemu_hangs = 0;
+    qemu_hangs.notify_all();
+    EXPECT_TRUE(served.get());
+    hypervisor.reset();
+    EXPECT_EQ(hanging, 0);
+    std::filesystem::remove_all(dir);
+}
+
 // --- the pool -------------------------------------------------------------------------------
 
 TEST(CommandPool, KeepsTheOrderOfOneDomain) {
@@ -261,7 +306,7 @@ TEST(CommandPool, KeepsTheOrderOfOneDomain) {
     std::promise<void> last;
     CommandPool pool;
     for (int i = 0; i < 100; ++i) {
-        ASSERT_TRUE(pool.post(VmId{"a"}, [&order, &last, i] {
+        ASSERT_TRUE(pool.post(VmId{"a"}, [&order, &last, i](CommandPool::Worker) {
             order.push_back(i);
             if (i == 99) {
                 last.set_value();
@@ -278,11 +323,93 @@ TEST(CommandPool, RunsTheOthersWhileOneDomainHangs) {
     auto held = release.get_future().share();
     CommandPool pool;
     for (int i = 0; i < 10; ++i) {
-        ASSERT_TRUE(pool.post(VmId{"hangs"}, [held] { held.wait(); }));
+        ASSERT_TRUE(pool.post(VmId{"hangs"}, [held](CommandPool::Worker) { held.wait(); }));
     }
-    ASSERT_TRUE(pool.post(VmId{"fine"}, [&other_done] { other_done.set_value(); }));
+    ASSERT_TRUE(
+        pool.post(VmId{"fine"}, [&other_done](CommandPool::Worker) { other_done.set_value(); }));
     EXPECT_EQ(other_done.get_future().wait_for(k_deadline), std::future_status::ready);
     release.set_value();
+}
+
+// So many domains hang, until it ends.
+class HangingDomains {
+  public:
+    HangingDomains(CommandPool& pool, int count) {
+        for (int i = 0; i < count; ++i) {
+            EXPECT_TRUE(pool.post(VmId{"hangs" + std::to_string(i)},
+                                  [begun = begun_, held = held_](CommandPool::Worker) {
+                                      ++*begun;
+                                      begun->notify_all();
+                                      held.wait();
+                                  }));
+        }
+    }
+    ~HangingDomains() { release_.set_value(); }
+    HangingDomains(const HangingDomains&) = delete;
+    HangingDomains& operator=(const HangingDomains&) = delete;
+
+    void wait_for(int count) const {
+        for (int now = *begun_; now < count; now = *begun_) {
+            begun_->wait(now);
+        }
+    }
+
+  private:
+    std::promise<void> release_;
+    std::shared_future<void> held_ = release_.get_future().share();
+    // Commands that begin only when the pool ends outlive this.
+    std::shared_ptr<std::atomic<int>> begun_ = std::make_shared<std::atomic<int>>(0);
+};
+
+constexpr Time at(double seconds) {
+    return Time(Micros(static_cast<int64_t>(seconds * 1e6)));
+}
+
+TEST(CommandPool, ServesASixthDomainWhileFiveHang) {
+    std::promise<CommandPool::Worker> served;
+    auto by = served.get_future();
+    CommandPool pool;
+    const HangingDomains hanging(pool, 5);
+    ASSERT_TRUE(pool.post(VmId{"fine"},
+                          [&served](CommandPool::Worker worker) { served.set_value(worker); }));
+    hanging.wait_for(4);
+    pool.relieve(at(0));  // four were taken up before
+    pool.relieve(at(1));
+    pool.relieve(at(5.9));
+    EXPECT_EQ(pool.workers(), 4U) << "libvirt may just be busy";
+    pool.relieve(at(6));
+    hanging.wait_for(5);
+    pool.relieve(at(7));
+    pool.relieve(at(8));
+    EXPECT_NE(by.wait_for(std::chrono::seconds(0)), std::future_status::ready);
+    pool.relieve(at(13));
+    ASSERT_EQ(by.wait_for(k_deadline), std::future_status::ready);
+    EXPECT_EQ(by.get(), CommandPool::Worker::hired) << "it needs a connection of its own";
+}
+
+TEST(CommandPool, HiresNobodyWhereOneDomainHangs) {
+    CommandPool pool;
+    const HangingDomains hanging(pool, 1);
+    hanging.wait_for(1);
+    ASSERT_TRUE(pool.post(VmId{"hangs0"}, [](CommandPool::Worker) {}));
+    for (int second = 0; second < 100; ++second) {
+        pool.relieve(at(second));
+    }
+    std::promise<CommandPool::Worker> served;
+    ASSERT_TRUE(pool.post(VmId{"fine"},
+                          [&served](CommandPool::Worker worker) { served.set_value(worker); }));
+    EXPECT_EQ(served.get_future().get(), CommandPool::Worker::regular);
+    EXPECT_EQ(pool.workers(), CommandPool::k_regular);
+}
+
+TEST(CommandPool, LeavesLibvirtSomeWorkersForOthersHoweverManyHang) {
+    CommandPool pool;
+    const HangingDomains hanging(pool, 2 * static_cast<int>(CommandPool::k_most));
+    for (int second = 0; second < 1000; ++second) {
+        pool.relieve(at(second));
+    }
+    hanging.wait_for(static_cast<int>(CommandPool::k_most));
+    EXPECT_EQ(pool.workers(), CommandPool::k_most);
 }
 
 TEST(CommandPool, RefusesWorkWithoutEnd) {
@@ -291,7 +418,7 @@ TEST(CommandPool, RefusesWorkWithoutEnd) {
     CommandPool pool;
     size_t taken = 0;
     while (taken < 2 * CommandPool::k_max_waiting &&
-           pool.post(VmId{"hangs"}, [held] { held.wait(); })) {
+           pool.post(VmId{"hangs"}, [held](CommandPool::Worker) { held.wait(); })) {
         ++taken;
     }
     EXPECT_LE(taken, CommandPool::k_max_waiting + 1);
