@@ -28,8 +28,8 @@ enum class VmState {
 [[nodiscard]] std::string_view to_string(VmState state);
 [[nodiscard]] std::optional<VmState> parse_vm_state(std::string_view text);
 
-// Something that an operator should look at. `what` is a stable word (agent-silent, agent-hostile,
-// claim-mismatch, foreign-balloon, no-balloon, ...), `message` a sentence.
+// Something that an operator should look at. `what` is a stable word (silent, lying, no-balloon,
+// foreign-balloon, ...: docs/protocol.md has all), `message` a sentence.
 struct Mark {
     std::string what;
     std::string message;
@@ -47,7 +47,7 @@ struct VmSummary {
 
     Bytes ram;             // maximum memory of the domain
     Bytes balloon_target;  // what was asked for last: RAM - num_pages; the grant
-    Bytes balloon_actual;  // RAM - actual
+    Bytes balloon_actual;  // RAM - what the balloon holds: libvirt's "actual"
     Bytes host;            // host bytes of the guest: resident + swapped + hugetlb of its RAM
     Bytes host_swap;       // the swapped part of them
     Bytes qemu_own;        // the QEMU process beside the guest's RAM

@@ -177,7 +177,9 @@ Result<VmId> Fleet::find(std::string_view domain) const {
     if (found == vms_.end()) {
         return Error{ErrorCode::not_found,
                      "no running domain '" + std::string(domain.substr(0, 64)) + "'" +
-                         (host_.libvirt_connected ? "" : " known; libvirt is not connected")};
+                         (host_.libvirt_connected
+                              ? "; the policy of a stopped one is set by virsh metadata --config"
+                              : " known; libvirt is not connected")};
     }
     return found->first;
 }

@@ -392,7 +392,8 @@ void Vm::order_agent(Now now, Actions& actions) {
         return;
     }
     if (order.policy) {
-        // Numbers grow also across our own restarts: an agent ignores an older one.
+        // An agent follows what came last, whatever its number; numbers that grow, also across our
+        // own restarts, tell whose answer is whose.
         generation_ = std::max(generation_ + 1, static_cast<uint64_t>(now.wall.count() / 1000));
         order.policy->generation = generation_;
         if (order.policy->policy.mode == Mode::automatic) {  // noted before it is told

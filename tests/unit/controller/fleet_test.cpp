@@ -227,7 +227,11 @@ TEST_F(FleetTest, KeepsThePolicyWhenTheChangeIsBadOrRefused) {
     settle(fleet, domain("web", 1));
     EXPECT_FALSE(change(fleet, hypervisor, "web", {.min_mem = 3_GiB}));
     EXPECT_FALSE(change(fleet, hypervisor, "web", {.psi = 0_bp}));
-    EXPECT_FALSE(change(fleet, hypervisor, "nope", {.psi = 1_bp}));
+    fleet.host().libvirt_connected = true;
+    const auto unknown = change(fleet, hypervisor, "nope", {.psi = 1_bp});
+    ASSERT_FALSE(unknown);
+    EXPECT_THAT(unknown.error().message, HasSubstr("virsh metadata --config"))
+        << "it may be stopped";
     const auto refused = change(fleet, hypervisor, "web", {.psi = 1_bp},
                                 Error{ErrorCode::permission, "access denied"});
     ASSERT_FALSE(refused);
