@@ -109,6 +109,7 @@ def neither_the_controllers_nor_libvirtds_death_shrinks_a_guest(kernel):
         wait_until(lambda: host.actual("vm1") == 640 * MIB, 60, host.log)
         # In mid-run: the agent pages out what the workload has left, under the policy that it has.
         guest.run("acma-workload touch --mib 450 --hot-mib 100 --period-ms 200 >/tmp/workload.log &")
+        wait_until(lambda: "rounds" in guest.run("cat /tmp/workload.log"), 120, "the workload did not fill its memory")
         wait_until(lambda: _guest_status(guest)["swap_out_total_bytes"] > 20 * MIB, 120, lambda: guest.run("cat /tmp/agent.log"))
         policy = _guest_policy(guest)
         host.kill_controller()

@@ -153,8 +153,8 @@ TEST(AgentLoop, DoesNotOscillateWithALoadWhosePeriodLiesAtAnIdleAge) {
     }
 }
 
-// Slower than most things. Learning its period costs a stall for each doubling of the idle age; from
-// then on it is tried again only when the last try is paid off.
+// Slower than most things. Learning its period costs a stall for each doubling of the idle age;
+// from then on it is tried again only when the last try is paid off.
 TEST(AgentLoop, TriesRarelyWhatIsWantedEveryMinute) {
     for (const Bytes size : {40_MiB, 300_MiB}) {
         Loop loop = idle_guest();
