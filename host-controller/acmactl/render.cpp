@@ -118,7 +118,7 @@ void add_agent(std::string& text, const proto::VmAgent& agent) {
         human(status.swap_total - status.swap_free) + " of " + human(status.swap_total));
     add(text, "  OOM kills", std::to_string(status.oom_kills_total));
     for (const Problem& problem : status.problems) {
-        add(text, "  problem", printable(problem.message));
+        add(text, "  problem", printable(problem.what) + ": " + printable(problem.message));
     }
 }
 }  // namespace

@@ -120,8 +120,11 @@ class HttpConnection : public std::enable_shared_from_this<HttpConnection<Protoc
                                                                         "about this domain"}));
                 }
             });
-        shared_->handler(request, [self = this->shared_from_this(), number](ApiResponse response) {
-            self->answer(number, std::move(response));
+        // Held by the timer, not by the request: that may wait for a QEMU that hangs for ever.
+        shared_->handler(request, [weak = this->weak_from_this(), number](ApiResponse response) {
+            if (const auto self = weak.lock()) {
+                self->answer(number, std::move(response));
+            }
         });
     }
 

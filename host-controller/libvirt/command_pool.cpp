@@ -2,6 +2,7 @@
 #include "host-controller/libvirt/command_pool.h"
 
 #include <algorithm>
+#include <system_error>
 #include <utility>
 
 namespace acma::host {
@@ -42,7 +43,11 @@ void CommandPool::relieve(Time now) {
         }
         idle_since_.reset();
     }
-    workers_.emplace_back([this](const std::stop_token& stop) { work(stop, Worker::hired); });
+    try {
+        workers_.emplace_back([this](const std::stop_token& stop) { work(stop, Worker::hired); });
+    } catch (const std::system_error&) {
+        // No thread to be had now: the next look tries again.
+    }
 }
 
 std::deque<CommandPool::Waiting>::iterator CommandPool::next_runnable() {

@@ -11,11 +11,11 @@
 
 namespace acma::host {
 
-// A standing VM's host bytes are measured every 30 s: a minute has a measurement of its own.
 constexpr Micros k_not_returned_lasts{60'000'000};
 constexpr Micros k_not_returned_gone{10'000'000};
-// What was measured sooner after a claim began may not show yet what is on its way.
-constexpr Micros k_host_follows{10'000'000};
+// What was measured sooner after a claim began may not show yet what is on its way: all that is
+// free is reported "in about 30 seconds" (mm/page_reporting.c).
+constexpr Micros k_host_follows{40'000'000};
 
 class ReturnWatch {
   public:

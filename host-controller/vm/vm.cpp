@@ -509,7 +509,9 @@ void Vm::check_claims(const AgentStatus& status, Now now, Actions& actions) {
         contradicts_since_.reset();
     } else if (!contradicts_since_) {
         contradicts_since_ = now.mono;
-    } else if (now.mono - *contradicts_since_ >= k_contradiction_lasts) {
+    } else if (now.mono - *contradicts_since_ >= k_contradiction_lasts &&
+               host_at_ > *contradicts_since_) {
+        // A figure from before it began says nothing: big guests are measured every half minute.
         lie = contradiction;
     }
     if (lie) {

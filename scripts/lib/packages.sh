@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # shellcheck shell=bash
 # The Debian packages that building, testing and running guests need. Installing them is the only change that our
-# scripts make to the machine, and they say so. What is there already is not touched.
+# scripts make to the machine, and they say so. What is there already is not touched, but for a QEMU that is too old.
 
 build_packages=(meson ninja-build g++ pkg-config libjsoncpp-dev libboost-dev libspdlog-dev libgtest-dev libgmock-dev
     libcli11-dev libtomlplusplus-dev libpugixml-dev prometheus-cpp-dev librapidcheck-dev

@@ -58,11 +58,11 @@ TEST_F(ReturnWatchTest, StartsAnewWhenTheGuestWasSilentMeanwhile) {
 TEST_F(ReturnWatchTest, TellsNothingByAMeasurementFromBeforeTheClaim) {
     const Time before = now;
     for (int i = 0; i < 300; ++i) {
-        see(true, before + Seconds(9));
+        see(true, before + k_host_follows - Seconds(1));
         now += Seconds(1);
     }
     EXPECT_FALSE(told());
-    see(true, before + Seconds(10));
+    see(true, before + k_host_follows);
     EXPECT_TRUE(told());
 }
 

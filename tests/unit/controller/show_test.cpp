@@ -80,7 +80,7 @@ TEST(Render, ShowsEverythingAboutOneVm) {
     const std::string text = ctl::render_detail(detail);
     for (const char* part :
          {"policy source     metadata", "host bytes        1 GiB, of it swapped 10 MiB",
-          "300 ms ago", "there is no swap", "last reason       max-mem is 2 GiB"}) {
+          "300 ms ago", "no-swap: there is no swap", "last reason       max-mem is 2 GiB"}) {
         EXPECT_THAT(text, HasSubstr(part));
     }
 }
