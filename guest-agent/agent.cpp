@@ -85,7 +85,7 @@ int Agent::run() {
             adopt_policy(*policy, PolicySource::config, 0, platform::now());
         }
     }
-    // What watches memory must not wait for memory. Only what was touched is kept (about 5 MiB).
+    // What watches memory must not wait for memory. Only what was touched is kept.
     if (::mlockall(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT) != 0) {
         log(4, error_from_errno(errno, "mlockall").message + "; the agent itself may be paged out");
     }

@@ -79,7 +79,7 @@ int main(int argc, char** argv) {
     (void)std::signal(SIGINT, SIG_IGN);
     (void)std::signal(SIGHUP, SIG_IGN);
 
-    (void)::mlockall(MCL_CURRENT | MCL_FUTURE);  // half a MiB; it has to work when memory does not
+    (void)::mlockall(MCL_CURRENT | MCL_FUTURE);  // it has to work when memory does not
 
     bool armed = false;
     bool again = false;  // silent, and still to be switched off
