@@ -54,6 +54,11 @@ def _kdamond_state(guest):
     return guest.run(f"cat {_KDAMONDS}/0/state 2>/dev/null || echo none").strip()
 
 
+def _write_damon(guest, file, value):
+    """Writes beside the agent: the kernel answers EBUSY while another reads or writes there."""
+    guest.run(f"i=0; until echo {value} >{_KDAMONDS}/{file}; do [ $i != 50 ] || exit 1; i=$((i+1)); sleep 0.1; done")
+
+
 def _wait_for_page_out(guest, mib):
     before = _swapped_out(guest)
     wait_until(
@@ -98,7 +103,7 @@ def page_out_stops_within_two_seconds_of_the_agents_death(kernel):
         # And the next agent finds its own again, also when somebody ends it behind its back.
         _start_agent(guest)
         _wait_for_page_out(guest, 20)
-        guest.run(f"echo off >{_KDAMONDS}/0/state")
+        _write_damon(guest, "0/state", "off")
         _wait_for_page_out(guest, 20)
 
 
@@ -230,7 +235,8 @@ def agent_never_touches_somebody_elses_damon(kernel):
         expect(guest.run(f"cd {_KDAMONDS}/0 && cat pid contexts/0/targets/0/regions/0/end") == before, "it was changed")
         _start_agent(guest)
         expect(_status(guest)["state"] == "degraded", str(_status(guest)))
-        guest.run(f"cd {_KDAMONDS}; echo off > 0/state; echo 0 > nr_kdamonds")
+        _write_damon(guest, "0/state", "off")
+        _write_damon(guest, "nr_kdamonds", 0)
         wait_until(lambda: _status(guest)["state"] == "ramping", 60, lambda: str(_status(guest)))
         expect("damon-busy" not in _problems(guest), str(_problems(guest)))
 

@@ -4,8 +4,6 @@
 #include <atomic>
 #include <condition_variable>
 #include <deque>
-#include <filesystem>
-#include <fstream>
 #include <future>
 #include <mutex>
 
@@ -16,6 +14,7 @@
 #include "host-controller/libvirt/command_pool.h"
 #include "host-controller/libvirt/libvirt_hypervisor.h"
 #include "host-controller/metadata/policy_xml.h"
+#include "tests/unit/temp_dir.h"
 
 namespace {
 // So many of the next calls fail, as when libvirt is busy or broken.
@@ -53,7 +52,7 @@ int virDomainSetMemoryFlags(virDomainPtr domain, unsigned long memory, unsigned 
 namespace acma::host {
 namespace {
 
-using testing::HasSubstr;
+using ::testing::HasSubstr;
 
 constexpr std::chrono::seconds k_deadline{20};
 const VmId k_vm{"6695eb01-f6a4-8304-79aa-97f2502e193f"};  // "test" of test:///default
@@ -103,13 +102,18 @@ class Inbox {
     std::deque<HypervisorEvent> events_;
 };
 
-class LibvirtTest : public testing::Test {
+class LibvirtTest : public ::testing::Test {
   protected:
     LibvirtHypervisor& open(const std::string& uri = "test:///default") {
         return hypervisor.emplace(
             LibvirtHypervisor::Options{uri, {"org.acma.agent.0"}},
             [this](HypervisorEvent event) { inbox.put(std::move(event)); },
             [](const std::function<void()>& work) { work(); });
+    }
+    // A host of its own: `domains` as XML. Goes with the test.
+    LibvirtHypervisor& open_host_of(const std::string& domains) {
+        directory_.emplace();
+        return open("test://" + directory_->write("host.xml", "<node>" + domains + "</node>"));
     }
     // Runs a command and waits for its outcome.
     template <typename Command>
@@ -122,6 +126,9 @@ class LibvirtTest : public testing::Test {
     }
     Inbox inbox;
     std::optional<LibvirtHypervisor> hypervisor;
+
+  private:
+    std::optional<acma::testing::TempDir> directory_;
 };
 
 TEST_F(LibvirtTest, ListsRunningDomainsWhenItConnects) {
@@ -224,7 +231,7 @@ TEST_F(LibvirtTest, TellsADomainThatItCouldNotReadWhenItConnected) {
     const auto up = inbox.wait_for<HypervisorUp>();
     ASSERT_TRUE(up);
     EXPECT_TRUE(up->running.empty());
-    EXPECT_THAT(up->unread, testing::ElementsAre(k_vm));
+    EXPECT_THAT(up->unread, ::testing::ElementsAre(k_vm));
     const auto seen = inbox.wait_for<DomainSeen>();
     ASSERT_TRUE(seen);
     EXPECT_EQ(seen->facts.vm, k_vm);
@@ -241,17 +248,14 @@ TEST_F(LibvirtTest, TellsThatADomainWasStopped) {
     EXPECT_EQ(gone->vm, k_vm);
 }
 
-// A host of its own, with a domain as it may be found: policy and note in its metadata.
+// A domain as it may be found: policy and note in its metadata.
 TEST_F(LibvirtTest, ReadsPolicyAndNoteOfADomainThatItFinds) {
-    std::string pattern = testing::TempDir() + "acma-libvirt-XXXXXX";
-    const std::filesystem::path dir = ::mkdtemp(pattern.data());
-    std::ofstream(dir / "host.xml") << R"(<node><domain type='test'><name>web</name>
+    open_host_of(R"(<domain type='test'><name>web</name>
         <uuid>11111111-2222-3333-4444-555555555555</uuid>
         <metadata><p:policy xmlns:p="urn:acma:policy:1" min-mem="1GiB" max-mem="2GiB"/>
         <s:state xmlns:s="urn:acma:state:1" target="2GiB"/></metadata>
         <memory unit='GiB'>4</memory><currentMemory unit='GiB'>3</currentMemory>
-        <os><type>hvm</type></os></domain></node>)";
-    open("test://" + (dir / "host.xml").string());
+        <os><type>hvm</type></os></domain>)");
     const auto up = inbox.wait_for<HypervisorUp>();
     ASSERT_TRUE(up);
     ASSERT_EQ(up->running.size(), 1U);
@@ -260,24 +264,19 @@ TEST_F(LibvirtTest, ReadsPolicyAndNoteOfADomainThatItFinds) {
     EXPECT_EQ((**facts.policy).max_mem, 2_GiB);
     EXPECT_EQ(facts.note.target, 2_GiB);
     EXPECT_EQ(facts.start_target, 3_GiB);
-    std::filesystem::remove_all(dir);
 }
 
 TEST_F(LibvirtTest, ServesAFifthDomainOnAnotherConnectionWhileFourHang) {
-    std::string pattern = testing::TempDir() + "acma-libvirt-XXXXXX";
-    const std::filesystem::path dir = ::mkdtemp(pattern.data());
-    std::ofstream xml(dir / "host.xml");
+    std::string domains;
     const auto vm = [](int i) {
         return VmId{"11111111-2222-3333-4444-00000000000" + std::to_string(i)};
     };
-    xml << "<node>";
     for (int i = 0; i < 5; ++i) {
-        xml << "<domain type='test'><name>" << (i < 4 ? "hangs" : "fine") << i << "</name><uuid>"
-            << vm(i).uuid
-            << "</uuid><memory unit='GiB'>4</memory><os><type>hvm</type></os></domain>";
+        domains += "<domain type='test'><name>" + std::string(i < 4 ? "hangs" : "fine") +
+                   std::to_string(i) + "</name><uuid>" + vm(i).uuid +
+                   "</uuid><memory unit='GiB'>4</memory><os><type>hvm</type></os></domain>";
     }
-    xml << "</node>" << std::flush;
-    LibvirtHypervisor& libvirt = open("test://" + (dir / "host.xml").string());
+    LibvirtHypervisor& libvirt = open_host_of(domains);
     ASSERT_TRUE(inbox.wait_for<HypervisorUp>());
 
     std::promise<Status> promise;
@@ -296,7 +295,6 @@ TEST_F(LibvirtTest, ServesAFifthDomainOnAnotherConnectionWhileFourHang) {
     EXPECT_TRUE(served.get());
     hypervisor.reset();
     EXPECT_EQ(hanging, 0);
-    std::filesystem::remove_all(dir);
 }
 
 // --- the pool -------------------------------------------------------------------------------
