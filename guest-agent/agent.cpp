@@ -244,7 +244,7 @@ void Agent::stop_at_once() {
 void Agent::act() {
     if (!reclaimer_) {
         const bool wanted = policy_ && policy_->mode == Mode::automatic;
-        if (wanted) {
+        if (wanted && decision_.state != AgentState::degraded) {  // else: for another reason
             decision_.state = AgentState::degraded;
             decision_.page_out = false;
             decision_.reason = no_reclaimer_.message;
@@ -261,6 +261,10 @@ void Agent::act() {
         }
     }
     const Status ordered = reclaimer_->order(decision_);
+    if (const auto failed = reclaimer_->report().error; failed && decision_.page_out) {
+        decision_.state = AgentState::degraded;
+        decision_.reason = "page-out failed and is tried again: " + failed->message;
+    }
     // A stop that failed is tried again at the next step; until then the dead-man stays on guard.
     if (!decision_.page_out && ordered) {
         deadman_->disarm();

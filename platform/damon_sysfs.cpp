@@ -62,10 +62,8 @@ Result<damon::Tree> DamonSysfs::read_tree() const {
         return error_from_errno(err.value(), "open " + dir_);
     }
     for (; it != std::filesystem::recursive_directory_iterator(); it.increment(err)) {
-        if (err) {
-            return error_from_errno(err.value(), "list " + dir_);
-        }
-        if (!it->is_regular_file(err)) {
+        std::error_code gone;
+        if (!it->is_regular_file(gone)) {
             continue;
         }
         const std::string file = it->path().string();
@@ -75,6 +73,9 @@ Result<damon::Tree> DamonSysfs::read_tree() const {
         } else if (text.error().code != ErrorCode::busy) {
             return text.error();
         }
+    }
+    if (err) {  // a step that fails ends the listing
+        return error_from_errno(err.value(), "list " + dir_);
     }
     return tree;
 }
@@ -153,8 +154,11 @@ Result<damon::Features> DamonSysfs::detect_features() const {
     const auto staged = read_tree();
     std::vector<damon::Feature> accepted;
     for (const auto& probe : staging.probes) {
-        if (write(probe.write, k_damon_patience).ok()) {
+        const Status status = write(probe.write, k_damon_patience);
+        if (status) {
             accepted.push_back(probe.feature);
+        } else if (status.error().code == ErrorCode::busy) {  // says nothing about the feature
+            return status.error().in("detecting DAMON's features");
         }
     }
     if (Status status = apply(staging.clear); !status) {

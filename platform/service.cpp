@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "platform/service.h"
 
+#include <algorithm>
 #include <charconv>
 #include <cstddef>
 #include <cstdlib>
@@ -48,12 +49,13 @@ void notify_service(std::string_view message) {
 }
 
 std::optional<Micros> watchdog_interval() {
+    constexpr Micros k_least = Millis(100);  // whoever asks for more would have us do nothing else
     // Meant for a parent whose environment we have (sd_watchdog_enabled(3)).
     if (std::getenv("WATCHDOG_PID") != nullptr && number_in("WATCHDOG_PID") != ::getpid()) {
         return std::nullopt;
     }
     const auto us = number_in("WATCHDOG_USEC");
-    return us && *us > 0 ? std::optional(Micros(*us / 2)) : std::nullopt;
+    return us && *us > 0 ? std::optional(std::max<Micros>(k_least, Micros(*us / 2))) : std::nullopt;
 }
 
 }  // namespace acma::platform

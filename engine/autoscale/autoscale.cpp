@@ -313,7 +313,7 @@ Decision step(const Policy& policy, const Sample& sample, State& state, Time now
     const Delta passed = between(before, newest(state));
     state.debt = std::clamp(state.debt + std::max(passed.stalled, priced(passed)) -
                                 accepted_stall(policy.psi, passed.span),
-                            Micros(0), k_most_debt);
+                            Micros(0), accepted_stall(policy.psi, k_debt_forgotten_after));
 
     state.paused = state.paused || policy.mode != Mode::automatic;
     if (policy.mode == Mode::off) {

@@ -137,7 +137,7 @@ constexpr Micros k_calm_min_age = Seconds(10);
 constexpr uint64_t k_most_patience = 64;
 constexpr Micros k_patience_tried_for = Seconds(10);
 constexpr Micros k_patience_fades_after = Seconds(30);
-constexpr Micros k_most_debt = Seconds(15);  // four hours at 0.1 %: forget what is older
+constexpr Micros k_debt_forgotten_after = Seconds(4 * 3'600);
 
 constexpr Micros k_quick_step = Millis(500);
 constexpr Micros k_calm_step = Seconds(2);

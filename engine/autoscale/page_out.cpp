@@ -38,6 +38,9 @@ damon::Intervals intervals_of(const PaceAttrs& attrs) {
     damon::Intervals intervals;
     intervals.sample = attrs.sample;
     intervals.aggr = attrs.aggr;
+    // How far regions may be merged is only computed anew when this has passed (mm/damon/core.c,
+    // kdamond_fn; 6.12): the calm pace would keep the grid of the quick one for a minute.
+    intervals.update = attrs.aggr;
     return intervals;
 }
 

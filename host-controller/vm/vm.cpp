@@ -13,8 +13,8 @@ namespace {
 constexpr uint64_t k_balloon_page = 4096;
 constexpr Micros k_first_balloon_retry{5'000'000};
 constexpr Micros k_longest_balloon_retry{300'000'000};
-// An agent counts a sample at least every second; three without one is no coincidence.
-constexpr Micros k_stale_after{3'000'000};
+// A calm agent counts a sample every 2 s only: one or two may be late, a third is no coincidence.
+constexpr Micros k_stale_after{6'000'000};
 // Host bytes and claims are of different instants while memory moves; what lasts is no accident.
 constexpr Micros k_contradiction_lasts{10'000'000};
 // libvirt answers in milliseconds, or after 30 s when another job holds the domain.

@@ -107,6 +107,8 @@ TEST(PageOutKdamond, GivesTheQuickPaceAGridThatDamonLeavesAsItIs) {
             EXPECT_LE(damon::size_of(region).count(), all.count() / bounds.min);
         }
         EXPECT_EQ(all, 4_GiB - 1_MiB) << "the whole of what was asked for";
+        const auto& intervals = kdamond.contexts[0].attrs.intervals;
+        EXPECT_EQ(intervals.update, intervals.aggr) << "when 6.12 looks at these bounds";
         EXPECT_TRUE(damon::validate({kdamond}, {}).ok());
     }
 }

@@ -63,6 +63,27 @@ TEST(Step, StartsAtItsOwnBeginningInAGuestThatHasBeenUpForMonths) {
     }
 }
 
+// At a low target the same stall takes longer to pay off; at any it is forgotten when it is old.
+TEST(Step, ForgetsStallsOfFourHoursAgoAtAnyTarget) {
+    for (const BasisPoints psi : {1_bp, 10_bp, 1'000_bp}) {
+        const Policy policy{.min_mem = 256_MiB, .max_mem = 2_GiB, .psi = psi};
+        Sample sample{.mem_total = 2_GiB, .mem_free = 1_GiB};
+        State state;
+        Time now{Seconds(1'000'000)};
+        (void)step(policy, sample, state, now);
+        sample.psi_some_total += Seconds(100'000);
+        now += Seconds(1);
+        (void)step(policy, sample, state, now);
+        EXPECT_GT(state.debt, Micros(0));
+        now += k_debt_forgotten_after - Seconds(1);
+        (void)step(policy, sample, state, now);
+        EXPECT_GT(state.debt, Micros(0)) << human(psi);
+        now += Seconds(1);
+        (void)step(policy, sample, state, now);
+        EXPECT_EQ(state.debt, Micros(0)) << human(psi);
+    }
+}
+
 // Fast swap: windows of 10 ms are used up as soon as they begin. What was there before page-out
 // found anything to take must not make its steps look long.
 TEST(Step, GrowsWithinASecondOnceWindowsAreUsedUp) {

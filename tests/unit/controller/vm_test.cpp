@@ -698,10 +698,12 @@ TEST_F(VmTest, DoesNotAskWhatIsReturnedOfAVmThatIsOff) {
 TEST_F(VmTest, MarksNumbersThatStandStill) {
     Vm vm = settled();
     (void)vm.on_agent(AgentUp{}, now());
-    for (int i = 0; i < 5; ++i) {
+    for (int i = 0; i < 6; ++i) {
         (void)vm.on_agent(AgentSaid{status(7)}, now());
+        EXPECT_FALSE(marked(vm, "stale")) << "a calm agent takes a sample every 2 s; after " << i;
         pass(Seconds(1));
     }
+    (void)vm.on_agent(AgentSaid{status(7)}, now());
     EXPECT_TRUE(marked(vm, "stale"));
     (void)vm.on_agent(AgentSaid{status(8)}, now());
     EXPECT_FALSE(marked(vm, "stale"));

@@ -91,6 +91,18 @@ TEST_F(BusyDamon, IsLeftOutOfATreeWhereItIsBusy) {
     EXPECT_FALSE(DamonSysfs(dir_.path(), broken.io()).read_tree().ok());
 }
 
+// Somebody else may hold DAMON's lock while its features are looked for.
+TEST_F(BusyDamon, IsNotTakenForAKernelThatLacksAFeature) {
+    SysfsIo io{.read = [](const std::string&) -> Result<std::string> { return std::string(); },
+               .write = [](const std::string& path, std::string_view) -> Status {
+                   return path.ends_with("/action") ? Status(error_from_errno(EBUSY, path))
+                                                    : Status();
+               }};
+    const auto features = DamonSysfs(dir_.path(), std::move(io)).detect_features();
+    ASSERT_FALSE(features.ok());
+    EXPECT_EQ(features.error().code, ErrorCode::busy) << features.error().message;
+}
+
 TEST_F(BusyDamon, IsNotAskedAgainWhenItRefuses) {
     FailingFiles files(EINVAL, k_for_ever);
     const Status status = DamonSysfs(dir_.path(), files.io()).apply({{"kdamonds/0/state", "on"}});

@@ -103,6 +103,8 @@ TEST_F(ServiceTest, AnswersTheWatchdogTwiceInItsTime) {
     EXPECT_EQ(watchdog_interval(), Micros(Seconds(15)));
     set("WATCHDOG_PID", std::to_string(::getpid()));
     EXPECT_EQ(watchdog_interval(), Micros(Seconds(15)));
+    set("WATCHDOG_USEC", "1");
+    EXPECT_EQ(watchdog_interval(), Micros(Millis(100))) << "the agent has more to do";
 }
 
 TEST_F(ServiceTest, LeavesAWatchdogOfAnotherProcessAlone) {
