@@ -12,8 +12,9 @@ namespace acma::host {
 
 namespace {
 constexpr std::string_view k_acts = "acts";
-// A policy element is about 150 bytes; libvirt itself has no bound on metadata.
-constexpr size_t k_max_xml = 16 * 1024;
+// A policy element is about 150 bytes; libvirt itself has no bound on metadata. What other tools
+// keep beside it may be as large as they like.
+constexpr size_t k_max_element = 16 * 1024;
 // An operator may nest metadata of other tools; ours is a direct child of <metadata>.
 constexpr std::string_view k_acma_namespaces = "urn:acma:policy";
 
@@ -83,7 +84,20 @@ Result<PolicyPatch> read_attributes(const pugi::xml_node& element) {
     return patch;
 }
 
+size_t size_as_text(const pugi::xml_node& element) {
+    struct Counter : pugi::xml_writer {
+        size_t bytes = 0;
+        void write(const void* /*data*/, size_t size) override { bytes += size; }
+    } counter;
+    element.print(counter, "", pugi::format_raw);
+    return counter.bytes;
+}
+
 Result<std::optional<Policy>> read_policy_element(const pugi::xml_node& element) {
+    if (const size_t size = size_as_text(element); size > k_max_element) {
+        return Error{ErrorCode::too_large, std::to_string(size) + " bytes of XML, more than " +
+                                               std::to_string(k_max_element)};
+    }
     const QName name = split(element.name());
     if (name.local != "policy") {
         return Error{ErrorCode::invalid, "element " + shown(element.name()) + " in namespace " +
@@ -152,11 +166,6 @@ Result<std::optional<Policy>> read_policy(const pugi::xml_node& metadata) {
 }
 
 Result<std::optional<Policy>> parse_policy_xml(std::string_view xml) {
-    if (xml.size() > k_max_xml) {
-        return Error{ErrorCode::too_large, "policy metadata: " + std::to_string(xml.size()) +
-                                               " bytes of XML, more than " +
-                                               std::to_string(k_max_xml)};
-    }
     pugi::xml_document document;
     const pugi::xml_parse_result parsed = document.load_buffer(xml.data(), xml.size());
     if (!parsed) {

@@ -93,6 +93,24 @@ TEST(DomainXml, KeepsTheErrorOfABadPolicy) {
     EXPECT_THAT(facts->policy.error().message, HasSubstr("is above max-mem"));
 }
 
+// libvirt hands the metadata over as part of the domain's XML.
+TEST(DomainXml, BoundsThePolicyAndNotWhatOthersKeepBesideIt) {
+    const auto policy_beside = [](size_t ours, size_t theirs) {
+        return read_domain_xml(
+                   "<domain><name>n</name><uuid>u</uuid><memory>1048576</memory><metadata>"
+                   "<acma:policy xmlns:acma='urn:acma:policy:1' xmlns:x='" +
+                       std::string(ours, 'x') +
+                       "' min-mem='512MiB' max-mem='1GiB'/><other xmlns='urn:other'>" +
+                       std::string(theirs, 'x') + "</other></metadata></domain>",
+                   k_channels)
+            ->policy;
+    };
+    EXPECT_TRUE(policy_beside(100, 100'000));
+    const auto refused = policy_beside(20'000, 0);
+    ASSERT_FALSE(refused);
+    EXPECT_EQ(refused.error().code, ErrorCode::too_large);
+}
+
 TEST(DomainXml, RefusesWhatIsNoDomain) {
     for (const char* xml :
          {"", "<domain", "<network/>", "<domain><name>n</name></domain>",

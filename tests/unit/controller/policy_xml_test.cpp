@@ -130,11 +130,16 @@ TEST(PolicyXml, SaysWhereItIsNotXml) {
     EXPECT_THAT(error_of(""), HasSubstr("not XML"));
 }
 
-TEST(PolicyXml, RefusesAHugeDocumentUnread) {
-    EXPECT_THAT(error_of(std::string(20'000, ' ') + k_good), HasSubstr("20"));
-    const auto policy = parse_policy_xml(std::string(20'000, ' ') + k_good);
-    ASSERT_FALSE(policy);
-    EXPECT_EQ(policy.error().code, ErrorCode::too_large);
+TEST(PolicyXml, RefusesAHugeElementWhateverIsInIt) {
+    for (const std::string& much : {" psi=\"" + std::string(20'000, '1') + "%\"/>",
+                                    " xmlns:" + std::string(20'000, 'x') + "=\"\"/>",
+                                    "><" + std::string(20'000, 'x') + "/></policy>"}) {
+        const auto policy = parse_policy_xml(
+            R"(<policy xmlns="urn:acma:policy:1" min-mem="1GiB" max-mem="2GiB")" + much);
+        ASSERT_FALSE(policy);
+        EXPECT_EQ(policy.error().code, ErrorCode::too_large);
+        EXPECT_THAT(policy.error().message, HasSubstr("bytes of XML, more than 16384"));
+    }
 }
 
 TEST(PolicyXml, SurvivesDeepNesting) {
