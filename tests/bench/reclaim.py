@@ -46,6 +46,7 @@ LOSS_S = 60
 
 STOP_TRIALS = 3
 STOP_LEAST_RATE = 5e6  # page-out is in full swing
+STOP_LEAVE_MIB = 128  # what the spike has to take before it is felt, beside what was paged out meanwhile
 
 
 def setups(kernels):
@@ -258,9 +259,11 @@ class Case:
     def _stop(self):
         trials = []
         with self._subject("stop") as subject:
-            subject.start_agent()
             sampler = []
             while len(trials) < STOP_TRIALS:
+                self._ready_to_press(subject)
+                if not trials:
+                    subject.start_agent()
                 since = subject.now_us()
 
                 def paging_out():
@@ -280,10 +283,16 @@ class Case:
         latest = max(max(trial["last_region_begun_us"], trial["last_page_begun_us"]) for trial in trials)
         self._add(STOP, "ours", Value(round(latest / 1000, 2), "", {"trials": trials, "sampler_triggers_us": sampler}))
 
+    def _ready_to_press(self, subject):
+        subject.guest.run(
+            f"acma-press --mib {self._setup.ram_mib} --leave-mib {STOP_LEAVE_MIB} {TRIGGER} >/tmp/press.log 2>&1 &"
+        )
+        subject.wait(lambda: "ready" in subject.guest.run("cat /tmp/press.log"), 60, "acma-press did not take its memory")
+
     def _spike_in_ramp(self, subject):
-        subject.guest.run(trace.ARM)
         seen = len(subject.triggers())
-        subject.guest.run(f"acma-press --mib {self._setup.ram_mib} {TRIGGER}", timeout=120)
+        go = "pid=$(pidof acma-press); kill -USR1 $pid; while [ -e /proc/$pid ]; do sleep 0.1; done"
+        subject.guest.run(f"{trace.ARM}\n{go}", timeout=120)
         time.sleep(trace.AFTER_US / 1e6 + 0.5)
         events = trace.parse(subject.guest.run(trace.FETCH, timeout=120))
         return trace.stops(events), subject.triggers()[seen:]
