@@ -8,16 +8,19 @@
 namespace acma::host {
 
 CommandPool::CommandPool() {
+    const std::lock_guard lock(mutex_);
     for (size_t i = 0; i < k_regular; ++i) {
-        workers_.emplace_back([this](const std::stop_token& stop) { work(stop, Worker::regular); });
+        add_worker(false);
     }
 }
 
 CommandPool::~CommandPool() {
-    for (std::jthread& worker : workers_) {
-        worker.request_stop();
+    for (Place& place : places_) {
+        place.thread.request_stop();
     }
-    workers_.clear();
+    for (Place& place : places_) {
+        place.thread.join();  // before any place goes: they look at each other's
+    }
 }
 
 bool CommandPool::post(const VmId& vm, Command command) {
@@ -32,21 +35,47 @@ bool CommandPool::post(const VmId& vm, Command command) {
     return true;
 }
 
+size_t CommandPool::workers() {
+    const std::lock_guard lock(mutex_);
+    return places_.size();
+}
+
+void CommandPool::add_worker(bool hired) {
+    Place& place = places_.emplace_back();
+    place.hired = hired;
+    place.thread = std::jthread([this, &place](const std::stop_token& stop) { work(stop, place); });
+}
+
 void CommandPool::relieve(Time now) {
-    {
-        const std::lock_guard lock(mutex_);
-        const bool stuck = next_runnable() != waiting_.end() && !taken_since_look_;
-        taken_since_look_ = false;
-        idle_since_ = stuck ? idle_since_.value_or(now) : std::optional<Time>();
-        if (!stuck || now - *idle_since_ < k_patience || workers_.size() >= k_most) {
-            return;
-        }
-        idle_since_.reset();
+    const std::lock_guard lock(mutex_);
+    let_go(now);
+    if (next_runnable() == waiting_.end()) {
+        stuck_since_.reset();
+        return;
     }
+    stuck_since_ = stuck_since_.value_or(now);
+    if (now - *stuck_since_ < k_patience || places_.size() >= k_most) {
+        return;
+    }
+    stuck_since_.reset();
     try {
-        workers_.emplace_back([this](const std::stop_token& stop) { work(stop, Worker::hired); });
+        add_worker(true);
     } catch (const std::system_error&) {
-        // No thread to be had now: the next look tries again.
+        places_.pop_back();  // no thread to be had now: a later look tries again
+    }
+}
+
+// One that leaves closes its connection first, which may take its time: it is waited for only when
+// that is done.
+void CommandPool::let_go(Time now) {
+    std::erase_if(places_, [](const Place& place) { return place.left; });
+    for (Place& place : places_) {
+        if (place.hired && !place.at_work) {
+            place.rests_since = place.rests_since.value_or(now);
+            if (now - *place.rests_since >= k_rest) {
+                place.thread.request_stop();
+            }
+        }
     }
 }
 
@@ -55,33 +84,40 @@ std::deque<CommandPool::Waiting>::iterator CommandPool::next_runnable() {
                         [this](const Waiting& waiting) { return !running_.contains(waiting.vm); });
 }
 
-// Once the regular workers are free again the hired ones rest.
-bool CommandPool::may_take(Worker worker) {
-    const bool needed = worker == Worker::regular || regular_at_work_ == k_regular;
+// While a regular worker is free the hired ones rest.
+bool CommandPool::may_take(const Place& place) {
+    const bool needed =
+        !place.hired || std::all_of(places_.begin(), places_.end(),
+                                    [](auto& other) { return other.hired || other.at_work; });
     return needed && next_runnable() != waiting_.end();
 }
 
-void CommandPool::work(const std::stop_token& stop, Worker worker) {
+void CommandPool::work(const std::stop_token& stop, Place& place) {
     std::unique_lock lock(mutex_);
-    while (wake_.wait(lock, stop, [this, worker] { return may_take(worker); })) {
+    Worker worker{.hired = place.hired};
+    while (wake_.wait(lock, stop, [this, &place] { return may_take(place); })) {
         if (stop.stop_requested()) {
-            return;
+            break;
         }
         const auto chosen = next_runnable();
         const Waiting taken = std::move(*chosen);
         waiting_.erase(chosen);
         running_.insert(taken.vm);
-        taken_since_look_ = true;
-        if (worker == Worker::regular && ++regular_at_work_ == k_regular) {
-            wake_.notify_all();  // now the hired ones may
-        }
+        place.at_work = true;
+        place.rests_since.reset();
+        stuck_since_.reset();
+        wake_.notify_all();  // the last free one may have got work: now the hired ones may
         lock.unlock();
         taken.command(worker);
         lock.lock();
         running_.erase(taken.vm);
-        regular_at_work_ -= worker == Worker::regular ? 1 : 0;
+        place.at_work = false;
         wake_.notify_all();  // more of this domain may wait
     }
+    lock.unlock();
+    worker.connection.reset();
+    lock.lock();
+    place.left = true;
 }
 
 }  // namespace acma::host

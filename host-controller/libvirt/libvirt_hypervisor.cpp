@@ -42,7 +42,12 @@ void register_event_loop() {
 }
 
 std::shared_ptr<virConnect> open_connection(const std::string& uri) {
-    return ConnectionHandle(virConnectOpen(uri.c_str()));
+    ConnectionHandle connection(virConnectOpen(uri.c_str()));
+    if (connection) {
+        // Fails on drivers without a daemon in between, where there is nothing to watch.
+        virConnectSetKeepAlive(connection.get(), k_keepalive_interval_s, k_keepalive_count);
+    }
+    return connection;
 }
 
 unsigned live_and_config(virDomainPtr domain) {
@@ -129,8 +134,7 @@ void LibvirtHypervisor::connect() {
     retry_in_ = Millis(0);
     const char* driver = virConnectGetType(raw);
     balloon_events_ = driver == nullptr || std::strcmp(driver, "TEST") != 0;
-    // Both fail on drivers without a daemon in between, where there is nothing to watch.
-    virConnectSetKeepAlive(raw, k_keepalive_interval_s, k_keepalive_count);
+    // Fails where there is no daemon in between, either.
     virConnectRegisterCloseCallback(raw, on_close, this, nullptr);
     register_events();
     list_domains();
@@ -334,20 +338,36 @@ void LibvirtHypervisor::on_tick(int, void*) {}
 
 // --- commands -------------------------------------------------------------------------------
 
+// A hired worker's own is opened when it is first needed, and again when it broke.
+Result<std::shared_ptr<virConnect>> LibvirtHypervisor::connection_for(
+    CommandPool::Worker& worker) const {
+    std::shared_ptr<virConnect> shared = connection_.load();
+    if (!shared) {
+        return Error{ErrorCode::busy, "libvirt is not connected"};
+    }
+    if (!worker.hired) {
+        return shared;
+    }
+    if (!worker.connection || virConnectIsAlive(worker.connection.get()) != 1) {
+        worker.connection.reset();
+        worker.connection = open_connection(options_.uri);
+    }
+    if (!worker.connection) {
+        return last_libvirt_error("opening one more connection to " + options_.uri);
+    }
+    return worker.connection;
+}
+
 void LibvirtHypervisor::post_call(const VmId& vm, Call call, const Done& done) {
     const bool taken =
-        pool_.post(vm, [this, vm, call = std::move(call), done](CommandPool::Worker worker) {
-            std::shared_ptr<virConnect> connection = connection_.load();
-            if (connection && worker == CommandPool::Worker::hired) {
-                // The others hang in all the calls that libvirtd serves of one client.
-                connection = open_connection(options_.uri);
-            }
+        pool_.post(vm, [this, vm, call = std::move(call), done](CommandPool::Worker& worker) {
+            const auto connection = connection_for(worker);
             Status status;
             if (!connection) {
-                status = Error{ErrorCode::busy, "libvirt is not connected"};
+                status = connection.error();
             } else {
                 const DomainHandle domain(
-                    virDomainLookupByUUIDString(connection.get(), vm.uuid.c_str()));
+                    virDomainLookupByUUIDString(connection->get(), vm.uuid.c_str()));
                 status = domain ? call(domain.get()) : Status(last_libvirt_error("domain"));
             }
             post_([done, status] { done(status); });

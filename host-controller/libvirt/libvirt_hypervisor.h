@@ -57,6 +57,7 @@ class LibvirtHypervisor final : public Hypervisor {
     Result<DomainFacts> facts_of(virDomainPtr domain);
     void poll_balloons();
     void post_call(const VmId& vm, Call call, const Done& done);
+    Result<std::shared_ptr<virConnect>> connection_for(CommandPool::Worker& worker) const;
 
     // Callbacks from libvirt: they only note, since a callback must not call libvirt at length.
     static void on_lifecycle(virConnectPtr, virDomainPtr domain, int event, int detail, void* self);

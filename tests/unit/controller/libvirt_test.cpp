@@ -23,6 +23,11 @@ std::atomic<int> descriptions_to_fail{0};
 // While 1, calls to the monitor of a domain named "hangs..." do not come back.
 std::atomic<int> qemu_hangs{0};
 
+std::atomic<int> opens_to_fail{0};
+std::atomic<int> connections_opened{0};
+std::atomic<int> keepalives_set{0};
+std::atomic<int> connections_broken{0};  // so many of the next are found broken
+
 bool takes_one(std::atomic<int>& left) {
     return left > 0 && left-- > 0;
 }
@@ -33,6 +38,21 @@ Function* libvirts_own(const char* name) {
 }  // namespace
 
 // These stand before libvirt's own for all that is linked into this test.
+virConnectPtr virConnectOpen(const char* uri) {
+    ++connections_opened;
+    return libvirts_own<decltype(virConnectOpen)>("virConnectOpen")(
+        takes_one(opens_to_fail) ? "test:///no/such/file" : uri);
+}
+int virConnectSetKeepAlive(virConnectPtr connection, int interval, unsigned int count) {
+    ++keepalives_set;
+    return libvirts_own<decltype(virConnectSetKeepAlive)>("virConnectSetKeepAlive")(
+        connection, interval, count);
+}
+int virConnectIsAlive(virConnectPtr connection) {
+    return takes_one(connections_broken)
+               ? 0
+               : libvirts_own<decltype(virConnectIsAlive)>("virConnectIsAlive")(connection);
+}
 virDomainPtr virDomainLookupByUUIDString(virConnectPtr connection, const char* uuid) {
     auto* own = libvirts_own<decltype(virDomainLookupByUUIDString)>("virDomainLookupByUUIDString");
     return own(connection, takes_one(lookups_to_fail) ? "no uuid" : uuid);
@@ -266,35 +286,64 @@ TEST_F(LibvirtTest, ReadsPolicyAndNoteOfADomainThatItFinds) {
     EXPECT_EQ(facts.start_target, 3_GiB);
 }
 
-TEST_F(LibvirtTest, ServesAFifthDomainOnAnotherConnectionWhileFourHang) {
-    std::string domains;
-    const auto vm = [](int i) {
-        return VmId{"11111111-2222-3333-4444-00000000000" + std::to_string(i)};
-    };
-    for (int i = 0; i < 5; ++i) {
-        domains += "<domain type='test'><name>" + std::string(i < 4 ? "hangs" : "fine") +
-                   std::to_string(i) + "</name><uuid>" + vm(i).uuid +
-                   "</uuid><memory unit='GiB'>4</memory><os><type>hvm</type></os></domain>";
-    }
-    LibvirtHypervisor& libvirt = open_host_of(domains);
-    ASSERT_TRUE(inbox.wait_for<HypervisorUp>());
+// Domains of which all but the last hang, each in a call.
+class HangingLibvirtTest : public LibvirtTest {
+  protected:
+    static constexpr int k_hanging = CommandPool::k_regular;
+    const VmId fine = vm(k_hanging);
 
-    std::promise<Status> promise;
-    auto served = promise.get_future();
-    std::atomic<int> hanging{4};
-    qemu_hangs = 1;
-    for (int i = 0; i < 4; ++i) {
-        libvirt.set_balloon(vm(i), 1_GiB, [&hanging](const Status&) { --hanging; });
+    HangingLibvirtTest() {
+        std::string domains;
+        for (int i = 0; i <= k_hanging; ++i) {
+            domains += "<domain type='test'><name>" +
+                       std::string(vm(i) == fine ? "fine" : "hangs") + std::to_string(i) +
+                       "</name><uuid>" + vm(i).uuid +
+                       "</uuid><memory unit='GiB'>4</memory><os><type>hvm</type></os></domain>";
+        }
+        open_host_of(domains);
+        EXPECT_TRUE(inbox.wait_for<HypervisorUp>());
+        connections_opened = 0;
+        keepalives_set = 0;
+        qemu_hangs = 1;
+        for (int i = 0; i < k_hanging; ++i) {
+            hypervisor->set_balloon(vm(i), 1_GiB, [this](const Status&) { --hanging; });
+        }
     }
-    libvirt.set_balloon(vm(4), 1_GiB,
-                        [&promise](const Status& status) { promise.set_value(status); });
-    EXPECT_EQ(served.wait_for(k_deadline), std::future_status::ready);
-    EXPECT_EQ(hanging, 4);
-    qemu_hangs = 0;
-    qemu_hangs.notify_all();
-    EXPECT_TRUE(served.get());
-    hypervisor.reset();
-    EXPECT_EQ(hanging, 0);
+    ~HangingLibvirtTest() override {
+        EXPECT_EQ(hanging, k_hanging);
+        qemu_hangs = 0;
+        qemu_hangs.notify_all();
+        hypervisor.reset();
+        EXPECT_EQ(hanging, 0);
+    }
+    static VmId vm(int i) {
+        return VmId{"11111111-2222-3333-4444-00000000000" + std::to_string(i)};
+    }
+    Status set_balloon_of_the_fine_one() {
+        return outcome_of([this](Done done) { hypervisor->set_balloon(fine, 1_GiB, done); });
+    }
+    std::atomic<int> hanging{k_hanging};
+};
+
+TEST_F(HangingLibvirtTest, ServesAFifthDomainOnOneConnectionMoreWhileFourHang) {
+    for (int i = 0; i < 3; ++i) {
+        const Status set = set_balloon_of_the_fine_one();
+        EXPECT_TRUE(set) << set.error().message;
+    }
+    EXPECT_EQ(connections_opened, 1) << "not one a command";
+    EXPECT_EQ(keepalives_set, 1);
+    connections_broken = 1;
+    EXPECT_TRUE(set_balloon_of_the_fine_one());
+    EXPECT_EQ(connections_opened, 2) << "it broke";
+}
+
+TEST_F(HangingLibvirtTest, SaysWhyItCouldNotOpenOneConnectionMore) {
+    opens_to_fail = 1;
+    const Status refused = set_balloon_of_the_fine_one();
+    ASSERT_FALSE(refused);
+    EXPECT_THAT(refused.error().message, HasSubstr("opening one more connection to test:///"));
+    EXPECT_THAT(refused.error().message, HasSubstr("/no/such/file"));
+    EXPECT_TRUE(set_balloon_of_the_fine_one()) << "it is tried again";
 }
 
 // --- the pool -------------------------------------------------------------------------------
@@ -304,7 +353,7 @@ TEST(CommandPool, KeepsTheOrderOfOneDomain) {
     std::promise<void> last;
     CommandPool pool;
     for (int i = 0; i < 100; ++i) {
-        ASSERT_TRUE(pool.post(VmId{"a"}, [&order, &last, i](CommandPool::Worker) {
+        ASSERT_TRUE(pool.post(VmId{"a"}, [&order, &last, i](CommandPool::Worker&) {
             order.push_back(i);
             if (i == 99) {
                 last.set_value();
@@ -321,10 +370,10 @@ TEST(CommandPool, RunsTheOthersWhileOneDomainHangs) {
     auto held = release.get_future().share();
     CommandPool pool;
     for (int i = 0; i < 10; ++i) {
-        ASSERT_TRUE(pool.post(VmId{"hangs"}, [held](CommandPool::Worker) { held.wait(); }));
+        ASSERT_TRUE(pool.post(VmId{"hangs"}, [held](CommandPool::Worker&) { held.wait(); }));
     }
     ASSERT_TRUE(
-        pool.post(VmId{"fine"}, [&other_done](CommandPool::Worker) { other_done.set_value(); }));
+        pool.post(VmId{"fine"}, [&other_done](CommandPool::Worker&) { other_done.set_value(); }));
     EXPECT_EQ(other_done.get_future().wait_for(k_deadline), std::future_status::ready);
     release.set_value();
 }
@@ -335,7 +384,7 @@ class HangingDomains {
     HangingDomains(CommandPool& pool, int count) {
         for (int i = 0; i < count; ++i) {
             EXPECT_TRUE(pool.post(VmId{"hangs" + std::to_string(i)},
-                                  [begun = begun_, held = held_](CommandPool::Worker) {
+                                  [begun = begun_, held = held_](CommandPool::Worker&) {
                                       ++*begun;
                                       held.wait();
                                   }));
@@ -364,50 +413,94 @@ constexpr Time at(double seconds) {
     return Time(Micros(static_cast<int64_t>(seconds * 1e6)));
 }
 
+// Runs a command of a domain that is well; tells whether a hired worker did.
+std::future<bool> served_by_a_hired_one(CommandPool& pool) {
+    auto served = std::make_shared<std::promise<bool>>();
+    EXPECT_TRUE(pool.post(
+        VmId{"fine"}, [served](CommandPool::Worker& worker) { served->set_value(worker.hired); }));
+    return served->get_future();
+}
+
+bool is_there(const std::future<bool>& served, std::chrono::seconds within = k_deadline) {
+    return served.wait_for(within) == std::future_status::ready;
+}
+
 TEST(CommandPool, ServesASixthDomainWhileFiveHang) {
-    std::promise<CommandPool::Worker> served;
-    auto by = served.get_future();
     CommandPool pool;
     const HangingDomains hanging(pool, 5);
-    ASSERT_TRUE(pool.post(VmId{"fine"},
-                          [&served](CommandPool::Worker worker) { served.set_value(worker); }));
+    auto served = served_by_a_hired_one(pool);
     hanging.wait_for(4);
-    pool.relieve(at(0));  // four were taken up before
+    pool.relieve(at(0));
     pool.relieve(at(1));
-    pool.relieve(at(5.9));
+    pool.relieve(at(1.9));
     EXPECT_EQ(pool.workers(), 4U) << "libvirt may just be busy";
-    pool.relieve(at(6));
+    pool.relieve(at(2));
+    EXPECT_EQ(pool.workers(), 5U);
     hanging.wait_for(5);
-    pool.relieve(at(7));
-    pool.relieve(at(8));
-    EXPECT_NE(by.wait_for(std::chrono::seconds(0)), std::future_status::ready);
-    pool.relieve(at(13));
-    ASSERT_EQ(by.wait_for(k_deadline), std::future_status::ready);
-    EXPECT_EQ(by.get(), CommandPool::Worker::hired) << "it needs a connection of its own";
+    pool.relieve(at(3));
+    pool.relieve(at(4.9));
+    EXPECT_EQ(pool.workers(), 5U) << "the new one had only just begun";
+    EXPECT_FALSE(is_there(served, std::chrono::seconds(0)));
+    pool.relieve(at(5));
+    ASSERT_TRUE(is_there(served));
+    EXPECT_TRUE(served.get()) << "it needs a connection of its own";
 }
 
 TEST(CommandPool, HiresNobodyWhereOneDomainHangs) {
     CommandPool pool;
     const HangingDomains hanging(pool, 1);
     hanging.wait_for(1);
-    ASSERT_TRUE(pool.post(VmId{"hangs0"}, [](CommandPool::Worker) {}));
+    ASSERT_TRUE(pool.post(VmId{"hangs0"}, [](CommandPool::Worker&) {}));
     for (int second = 0; second < 100; ++second) {
         pool.relieve(at(second));
     }
-    std::promise<CommandPool::Worker> served;
-    ASSERT_TRUE(pool.post(VmId{"fine"},
-                          [&served](CommandPool::Worker worker) { served.set_value(worker); }));
-    EXPECT_EQ(served.get_future().get(), CommandPool::Worker::regular);
+    EXPECT_FALSE(served_by_a_hired_one(pool).get());
     EXPECT_EQ(pool.workers(), CommandPool::k_regular);
 }
 
-TEST(CommandPool, LeavesLibvirtSomeWorkersForOthersHoweverManyHang) {
+TEST(CommandPool, LetsAHiredWorkerGoWhenItHasRestedForAMinute) {
     CommandPool pool;
-    const HangingDomains hanging(pool, 2 * static_cast<int>(CommandPool::k_most));
-    for (int second = 0; second < 1000; ++second) {
-        pool.relieve(at(second));
+    const HangingDomains hanging(pool, 4);
+    hanging.wait_for(4);
+    auto served = served_by_a_hired_one(pool);
+    pool.relieve(at(0));
+    pool.relieve(at(2));
+    ASSERT_TRUE(is_there(served));
+    const auto relieve_until = [&pool](Time time, size_t workers) {
+        const auto end = std::chrono::steady_clock::now() + k_deadline;
+        do {
+            pool.relieve(time);
+            std::this_thread::sleep_for(std::chrono::milliseconds(1));
+        } while (pool.workers() != workers && std::chrono::steady_clock::now() < end);
+        EXPECT_EQ(pool.workers(), workers);
+    };
+    relieve_until(at(3), 5);
+    auto once_more = served_by_a_hired_one(pool);
+    ASSERT_TRUE(is_there(once_more)) << "it is still there, and need not be hired";
+    for (int second = 40; second <= 99; ++second) {
+        relieve_until(at(second), 5);
     }
-    hanging.wait_for(static_cast<int>(CommandPool::k_most));
+    relieve_until(at(102), 4);
+    auto later = served_by_a_hired_one(pool);
+    pool.relieve(at(103));
+    EXPECT_FALSE(is_there(later, std::chrono::seconds(0)));
+    pool.relieve(at(105));
+    EXPECT_TRUE(is_there(later)) << "another is hired when it is needed";
+}
+
+TEST(CommandPool, LeavesLibvirtSomeWorkersForOthersHoweverManyHang) {
+    constexpr int k_most = CommandPool::k_most;
+    CommandPool pool;
+    const HangingDomains hanging(pool, 2 * k_most);
+    int second = 0;
+    for (int begun = CommandPool::k_regular; begun <= k_most; ++begun) {
+        hanging.wait_for(begun);
+        pool.relieve(at(++second));
+        pool.relieve(at(second += 2));
+    }
+    for (int i = 0; i < 100; ++i) {
+        pool.relieve(at(++second));
+    }
     EXPECT_EQ(pool.workers(), CommandPool::k_most);
 }
 
@@ -417,7 +510,7 @@ TEST(CommandPool, RefusesWorkWithoutEnd) {
     CommandPool pool;
     size_t taken = 0;
     while (taken < 2 * CommandPool::k_max_waiting &&
-           pool.post(VmId{"hangs"}, [held](CommandPool::Worker) { held.wait(); })) {
+           pool.post(VmId{"hangs"}, [held](CommandPool::Worker&) { held.wait(); })) {
         ++taken;
     }
     EXPECT_LE(taken, CommandPool::k_max_waiting + 1);
