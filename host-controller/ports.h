@@ -38,8 +38,13 @@ struct BalloonSeen {
     VmId vm;
     Bytes actual;  // RAM - what the balloon holds
 };
+// A call about this domain was begun, or is over. One that only waits for its turn is neither.
+struct CallSeen {
+    VmId vm;
+    bool runs = false;
+};
 using HypervisorEvent =
-    std::variant<HypervisorUp, HypervisorDown, DomainSeen, DomainGone, BalloonSeen>;
+    std::variant<HypervisorUp, HypervisorDown, DomainSeen, DomainGone, BalloonSeen, CallSeen>;
 
 using Done = std::function<void(const Status&)>;
 

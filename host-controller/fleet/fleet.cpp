@@ -41,6 +41,11 @@ void Fleet::on_hypervisor(const HypervisorEvent& event) {
                            carry_out(e.vm, vm->second.on_balloon(e.actual, outside_.clock()));
                        }
                    },
+                   [this](const CallSeen& e) {
+                       if (const auto vm = vms_.find(e.vm); vm != vms_.end()) {
+                           carry_out(e.vm, vm->second.on_call(e.runs, outside_.clock()));
+                       }
+                   },
                },
                event);
 }

@@ -366,9 +366,11 @@ void LibvirtHypervisor::post_call(const VmId& vm, Call call, const Done& done) {
             if (!connection) {
                 status = connection.error();
             } else {
+                sink_(CallSeen{vm, true});
                 const DomainHandle domain(
                     virDomainLookupByUUIDString(connection->get(), vm.uuid.c_str()));
                 status = domain ? call(domain.get()) : Status(last_libvirt_error("domain"));
+                sink_(CallSeen{vm, false});
             }
             post_([done, status] { done(status); });
         });

@@ -108,10 +108,18 @@ Actions Vm::on_balloon(Bytes actual, Now now) {
     return actions;
 }
 
+Actions Vm::on_call(bool runs, Now now) {
+    Actions actions;
+    calling_since_ = runs ? std::optional(now.mono) : std::nullopt;
+    if (!runs) {
+        unmark("hypervisor-hangs", now, actions);
+    }
+    return actions;
+}
+
 Actions Vm::on_balloon_written(const Status& outcome, Bytes target, Now now) {
     Actions actions;
-    writing_since_.reset();
-    unmark("hypervisor-hangs", now, actions);
+    writing_ = false;
     if (outcome) {
         retry_balloon_at_.reset();
         retry_balloon_in_ = Micros(0);
@@ -161,7 +169,7 @@ Actions Vm::tick(Now now) {
     if (!policy_ || !balloon_.rises(now.mono)) {
         unmark("balloon-raised", now, actions);
     }
-    if (writing_since_ && now.mono - *writing_since_ >= k_hangs_after) {
+    if (calling_since_ && now.mono - *calling_since_ >= k_hangs_after) {
         mark("hypervisor-hangs",
              "libvirt has not answered about this domain for " + human(Micros(k_hangs_after)) +
                  " or more; its QEMU may hang",
@@ -232,7 +240,7 @@ std::optional<Bytes> Vm::wanted_target() const {
 
 void Vm::decide_balloon(Now now, Actions& actions) {
     const std::optional<Bytes> wanted = wanted_target();
-    const bool waiting = writing_since_ || balloon_.must_wait(now.mono) ||
+    const bool waiting = writing_ || balloon_.must_wait(now.mono) ||
                          (retry_balloon_at_ && now.mono < *retry_balloon_at_);
     if (!wanted) {
         told_target_.reset();
@@ -276,7 +284,7 @@ void Vm::decide_balloon(Now now, Actions& actions) {
         return;
     }
     actions.emplace_back(WriteBalloon{*wanted});
-    writing_since_ = now.mono;
+    writing_ = true;
     balloon_.wrote(*wanted, now.mono);
     order_agent(now, actions);  // the grant has moved with it
 }

@@ -68,6 +68,8 @@ class Vm {
 
     [[nodiscard]] Actions on_domain(DomainFacts facts, bool policy_written, Now now);
     [[nodiscard]] Actions on_balloon(Bytes actual, Now now);
+    // libvirt was asked something about the domain, and has not answered yet; or it has.
+    [[nodiscard]] Actions on_call(bool runs, Now now);
     [[nodiscard]] Actions on_balloon_written(const Status& outcome, Bytes target, Now now);
     [[nodiscard]] Actions on_agent(const AgentEvent& event, Now now);
     [[nodiscard]] Actions on_host_bytes(const Result<HostBytes>& bytes, Now now);
@@ -124,7 +126,8 @@ class Vm {
     StateNote note_;  // as we wrote it last, or found it
 
     BalloonWatch balloon_;
-    std::optional<Time> writing_since_;  // a write is on its way
+    bool writing_ = false;               // a write is on its way, or waits for its turn
+    std::optional<Time> calling_since_;  // libvirt has not answered
     std::optional<Bytes> told_target_;   // where it does not act: what it would have written, said
     std::optional<Time> retry_balloon_at_;
     Micros retry_balloon_in_{0};

@@ -123,6 +123,25 @@ TEST_F(FleetTest, KeepsTheVmsWhileLibvirtIsAway) {
     EXPECT_EQ(log.find("connection lost"), log.rfind("connection lost")) << "said once";
 }
 
+TEST_F(FleetTest, MarksTheDomainWhoseCallHangsAndNotTheOneWhoseCallWaits) {
+    Fleet fleet = make();
+    fleet.on_hypervisor(DomainSeen{domain("hangs", 1), false});
+    fleet.on_hypervisor(DomainSeen{domain("waits", 2), false});
+    fleet.on_hypervisor(CallSeen{VmId{"uuid-hangs"}, true});
+    clock += Seconds(60);
+    fleet.tick();
+    const auto marks_of = [&fleet](const char* name) {
+        const auto marks = fleet.detail(name)->vm.marks;
+        return std::count_if(marks.begin(), marks.end(), [](const proto::Mark& mark) {
+            return mark.what == "hypervisor-hangs";
+        });
+    };
+    EXPECT_EQ(marks_of("hangs"), 1);
+    EXPECT_EQ(marks_of("waits"), 0);
+    fleet.on_hypervisor(CallSeen{VmId{"uuid-hangs"}, false});
+    EXPECT_EQ(marks_of("hangs"), 0);
+}
+
 TEST_F(FleetTest, ChangesNothingWhenLibvirtComesBackAndAllIsAsBefore) {
     Fleet fleet = make();
     settle(fleet, domain("web", 1));

@@ -337,6 +337,23 @@ TEST_F(HangingLibvirtTest, ServesAFifthDomainOnOneConnectionMoreWhileFourHang) {
     EXPECT_EQ(connections_opened, 2) << "it broke";
 }
 
+TEST_F(HangingLibvirtTest, TellsWhichCallsRunAndNotWhichWait) {
+    for (int i = 0; i < k_hanging; ++i) {
+        const auto begun = inbox.wait_for<CallSeen>();
+        ASSERT_TRUE(begun);
+        EXPECT_TRUE(begun->runs);
+        EXPECT_NE(begun->vm, fine);
+    }
+    hypervisor->write_note(vm(0), {}, [](const Status&) {});  // waits: one call a domain
+    EXPECT_TRUE(set_balloon_of_the_fine_one());
+    for (const bool runs : {true, false}) {
+        const auto call = inbox.wait_for<CallSeen>();
+        ASSERT_TRUE(call);
+        EXPECT_EQ(call->vm, fine);
+        EXPECT_EQ(call->runs, runs);
+    }
+}
+
 TEST_F(HangingLibvirtTest, SaysWhyItCouldNotOpenOneConnectionMore) {
     opens_to_fail = 1;
     const Status refused = set_balloon_of_the_fine_one();
