@@ -369,10 +369,8 @@ void Vm::write_note(const StateNote& note, Actions& actions) {
 
 void Vm::order_agent(Now now, Actions& actions) {
     if (policy_ && !facts_.channel) {
-        mark("no-channel",
-             "the domain has no channel to an agent: its guest is not steered, max-mem is held by "
-             "the balloon alone",
-             now, actions);
+        mark("no-channel", "the domain has no channel to an agent: " + without_agent(), now,
+             actions);
     } else {
         unmark("no-channel", now, actions);
     }
@@ -412,14 +410,24 @@ void Vm::order_agent(Now now, Actions& actions) {
     actions.emplace_back(std::move(order));
 }
 
+// What is lost, and what holds all the same.
+std::string Vm::without_agent() const {
+    if (!acts()) {
+        const std::string why =
+            settings_.dry_run ? "a dry run" : "mode " + std::string(to_string(mode_in_force()));
+        return "its guest is not seen; under " + why + " it would not be steered anyway";
+    }
+    return std::string("its guest is not steered, max-mem is ") +
+           (facts_.has_balloon ? "held by the balloon alone" : "not held: there is no balloon");
+}
+
 // A stock qemu-ga answers as well, but knows no policy.
 void Vm::check_agent(Now now, Actions& actions) {
     const bool takes_policy = proto::supports(agent_info_, proto::k_capability_policy);
     if (policy_ && agent_connected_ && !takes_policy) {
         mark("no-acma-agent",
              "the agent on the channel (version " + agent_info_.version.substr(0, 64) +
-                 ") takes no policy: it is not acma-agent but perhaps qemu-ga, so its guest is not "
-                 "steered, max-mem is held by the balloon alone",
+                 ") takes no policy, it is not acma-agent but perhaps qemu-ga: " + without_agent(),
              now, actions);
     } else {
         unmark("no-acma-agent", now, actions);

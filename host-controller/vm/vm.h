@@ -109,6 +109,7 @@ class Vm {
 
     [[nodiscard]] Mode mode_in_force() const;
     [[nodiscard]] bool acts() const;
+    [[nodiscard]] std::string without_agent() const;
     [[nodiscard]] std::optional<Bytes> wanted_target() const;
     [[nodiscard]] Bytes grant() const;
     [[nodiscard]] bool must_withdraw() const;

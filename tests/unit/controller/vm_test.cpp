@@ -586,6 +586,45 @@ TEST_F(VmTest, TellsThatAStockAgentTakesNoPolicy) {
     EXPECT_FALSE(marked(vm, "no-acma-agent")) << "ours was installed in its place";
 }
 
+TEST_F(VmTest, TellsWhatIsLostWithoutAnAgentInEachMode) {
+    const auto told = [this](Mode mode, bool has_balloon, bool dry_run, const char* mark) {
+        Policy policy = k_policy;
+        policy.mode = mode;
+        DomainFacts facts = domain(policy);
+        facts.has_balloon = has_balloon;
+        if (mark == std::string_view("no-channel")) {
+            facts.channel.reset();
+        }
+        Vm vm = make(facts, dry_run);
+        (void)vm.start(now());
+        proto::AgentInfo stock = info_of_ours();
+        stock.acma.reset();
+        (void)vm.on_agent(AgentUp{stock}, now());
+        return mark_message(vm, mark);
+    };
+    for (const char* mark : {"no-acma-agent", "no-channel"}) {
+        EXPECT_THAT(told(Mode::automatic, true, false, mark),
+                    HasSubstr("not steered, max-mem is held by the balloon alone"));
+        EXPECT_THAT(told(Mode::automatic, false, false, mark),
+                    HasSubstr("max-mem is not held: there is no balloon"));
+        EXPECT_THAT(told(Mode::observe, true, false, mark),
+                    HasSubstr("not seen; under mode observe it would not be steered anyway"));
+        EXPECT_THAT(told(Mode::off, true, false, mark), HasSubstr("under mode off it would not"));
+        EXPECT_THAT(told(Mode::automatic, true, true, mark), HasSubstr("under a dry run it would"));
+    }
+}
+
+TEST_F(VmTest, ChangesItsWordsAboutTheAgentWithTheMode) {
+    DomainFacts facts = domain();
+    facts.channel.reset();
+    Vm vm = settled(facts);
+    for (int i = 0; i < 3; ++i) {
+        (void)foreign(vm, 1_GiB - 64_MiB * static_cast<uint64_t>(i));
+    }
+    ASSERT_EQ(vm.summary().state, proto::VmState::observed);
+    EXPECT_THAT(mark_message(vm, "no-channel"), HasSubstr("mode observe"));
+}
+
 TEST_F(VmTest, AsksNoAgentToTakeAPolicyThatIsNotThere) {
     Vm vm = settled();
     proto::AgentInfo stock = info_of_ours();
