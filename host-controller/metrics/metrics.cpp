@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "host-controller/metrics/metrics.h"
 
+#include <algorithm>
 #include <deque>
 #include <functional>
 #include <optional>
@@ -56,6 +57,13 @@ Labels labels_of(const VmSummary& vm) {
     return {{"domain", vm.name}, {"uuid", vm.uuid}};
 }
 
+// What a guest said last is of no use once its agent is gone or stands still.
+bool is_fresh(const VmSummary& vm) {
+    return vm.agent_connected &&
+           std::none_of(vm.marks.begin(), vm.marks.end(),
+                        [](const proto::Mark& mark) { return mark.what == "stale"; });
+}
+
 struct DomainGauge {
     const char* name;
     const char* help;
@@ -91,7 +99,8 @@ const std::vector<DomainGauge>& domain_gauges() {
         {"acma_domain_psi_bp",
          "Share of time that some task in the guest stalled on memory, in basis points.",
          [](const VmSummary& vm) {
-             return vm.psi ? std::optional<double>(basis_points(*vm.psi)) : std::nullopt;
+             return vm.psi && is_fresh(vm) ? std::optional<double>(basis_points(*vm.psi))
+                                           : std::nullopt;
          }},
         {"acma_domain_psi_target_bp", "The share that the policy accepts, in basis points.",
          of_policy([](const Policy& policy) { return basis_points(policy.psi); })},

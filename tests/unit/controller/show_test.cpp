@@ -125,6 +125,18 @@ TEST(Metrics, HaveLibvirtExportersLabelsAndBaseUnits) {
     EXPECT_THAT(text, Not(HasSubstr("acma_domain_memory_min_bytes{domain=\"idle\"")));
 }
 
+TEST(Metrics, LeaveOutWhatAnAgentSaidThatIsGoneOrStandsStill) {
+    const auto has_psi = [](bool connected, const std::vector<proto::Mark>& marks) {
+        proto::VmList list = sample();
+        list.vms[1].agent_connected = connected;
+        list.vms[1].marks = marks;
+        return host::metrics_text({list, {}}).find("acma_domain_psi_bp{") != std::string::npos;
+    };
+    EXPECT_TRUE(has_psi(true, {{"not-returned", "x"}}));
+    EXPECT_FALSE(has_psi(true, {{"stale", "x"}}));
+    EXPECT_FALSE(has_psi(false, {{"silent", "x"}}));
+}
+
 TEST(Metrics, EscapeWhateverAnOperatorCallsADomain) {
     proto::VmList list = sample();
     list.vms[1].name = "a\"b\\c\nd";
