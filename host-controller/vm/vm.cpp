@@ -442,6 +442,9 @@ Actions Vm::on_agent(const AgentEvent& event, Now now) {
         }
         agent_connected_ = true;
         agent_info_ = up->info;
+        if (!proto::supports(agent_info_, proto::k_capability_status)) {
+            claimed_.reset();  // it was another that said this
+        }
         for (const char* word : {"silent", "unreachable", "channel-held", "flooding"}) {
             unmark(word, now, actions);
         }

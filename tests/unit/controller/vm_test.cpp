@@ -768,6 +768,19 @@ TEST_F(VmTest, ShowsWhatTheAgentSaidAndHowOldItIs) {
     EXPECT_THAT(detail.agent.capabilities, testing::ElementsAre("policy-1"));
 }
 
+TEST_F(VmTest, ForgetsWhatOurAgentSaidWhenAnotherIsInItsPlace) {
+    Vm vm = settled();
+    (void)vm.on_agent(AgentUp{info_of_ours()}, now());
+    (void)vm.on_agent(AgentSaid{status(3)}, now());
+    (void)vm.on_agent(AgentDown{AgentDown::Why::silent, "x"}, now());
+    EXPECT_TRUE(vm.summary().psi) << "it may come back";
+    proto::AgentInfo stock = info_of_ours();
+    stock.acma.reset();
+    (void)vm.on_agent(AgentUp{stock}, now());
+    EXPECT_FALSE(vm.summary().psi);
+    EXPECT_FALSE(vm.detail(now()).agent.status);
+}
+
 TEST_F(VmTest, CannotHaveItsHistoryFloodedByItsGuest) {
     Vm vm = settled();
     for (int i = 0; i < 1000; ++i) {
