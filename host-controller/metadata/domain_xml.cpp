@@ -144,6 +144,7 @@ Result<DomainFacts> read_domain_xml(std::string_view live_xml,
     facts.virtio_mem = extra.virtio_mem_current;
     const std::optional<Bytes> current = element_size(domain.child("currentMemory"));
     facts.current = current ? *current - extra.virtio_mem_current : facts.ram;
+    facts.huge_pages = !domain.child("memoryBacking").child("hugepages").empty();
     read_balloon(devices, facts);
     facts.channel = find_channel(devices, channels);
 

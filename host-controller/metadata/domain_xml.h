@@ -39,6 +39,7 @@ struct DomainFacts {
     std::vector<Bytes> ram_blocks;  // sizes of QEMU's RAM mappings
     Bytes virtio_mem;               // plugged by virtio-mem devices; part of libvirt's "current"
     Bytes current;                  // RAM - what the balloon holds, now
+    bool huge_pages = false;        // its RAM is in a pool of huge pages (hugetlb)
     bool has_balloon = false;
     bool has_stats_period = false;
     std::optional<ChannelFacts> channel;  // the first of the channel names asked for

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "host-controller/vm/claims.h"
 
+#include <algorithm>
+
 namespace acma::host {
 
 namespace {
@@ -93,7 +95,7 @@ Verdict impossible(const AgentStatus& status, const ClaimContext& context) {
 
 Verdict contradicts_host(const AgentStatus& status, const HostView& host) {
     const Bytes slack = tolerance(host.ram);
-    if (host.host_total > host.ram - status.owned + slack) {
+    if (!host.huge_pages && host.host_total > host.ram - status.owned + slack) {
         return "it says to have given back " + human(status.owned) + " of " + human(host.ram) +
                ", but the host still holds " + human(host.host_total) + " for it";
     }
@@ -107,14 +109,17 @@ Verdict contradicts_host(const AgentStatus& status, const HostView& host) {
 }
 
 Verdict not_returned(const AgentStatus& status, const HostView& host) {
-    const Bytes used = host.ram - host.ballooned - status.mem_free;
+    const Bytes kept = host.ram - std::max(host.ballooned, status.owned);
+    const Bytes used = kept - status.mem_free;
     if (host.host_total <= used + kept_by_reporting(host.ram)) {
         return std::nullopt;
     }
-    return "the guest says that " + human(status.mem_free) + " of its " +
-           human(host.ram - host.ballooned) + " are free, but the host still holds " +
-           human(host.host_total) +
-           " for it: has its balloon freePageReporting='on', or is its RAM locked or scattered?";
+    return "the guest says that " + human(status.mem_free) + " of its " + human(kept) +
+           " are free, but the host still holds " + human(host.host_total) + " for it: " +
+           (host.huge_pages
+                ? "its RAM is in huge pages, of which the balloon gives none back; those of 2 MiB "
+                  "come back by freePageReporting='on', and only to their pool"
+                : "has its balloon freePageReporting='on', or is its RAM locked or scattered?");
 }
 
 bool repeats(const AgentStatus& status, const AgentStatus& previous) {

@@ -25,11 +25,13 @@ struct ClaimContext {
 // Contradicts the host bytes of the guest. One such sample proves little (both numbers are a second
 // or more old and memory moves); the caller waits for several in a row. `ballooned` is what the
 // balloon holds by libvirt's word: with autodeflate the guest counts it as used memory (its
-// MemTotal does not shrink), without it counts it as none; either is believed.
+// MemTotal does not shrink), without it counts it as none; either is believed. From a guest in huge
+// pages the host gets back whole ones only, so what it still holds is no contradiction.
 struct HostView {
     Bytes ram;
     Bytes ballooned;
     Bytes host_total;
+    bool huge_pages = false;
 };
 [[nodiscard]] std::optional<std::string> contradicts_host(const AgentStatus& status,
                                                           const HostView& host);

@@ -520,7 +520,8 @@ void Vm::check_claims(const AgentStatus& status, Now now, Actions& actions) {
     std::optional<std::string> lie = impossible(status, context);
     std::optional<std::string> contradiction;
     if (host_ && !lie) {
-        const HostView host{context.ram, facts_.ram - facts_.current, host_->total()};
+        const HostView host{context.ram, facts_.ram - facts_.current, host_->total(),
+                            facts_.huge_pages};
         contradiction = contradicts_host(status, host);
         returns_.see(not_returned(status, host), host_at_, now.mono);
     }

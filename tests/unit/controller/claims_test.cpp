@@ -133,6 +133,19 @@ TEST(Claims, TellWhatIsNotReturned) {
     EXPECT_EQ(not_returned(status, {1_GiB, Bytes(0), 1_GiB}), std::nullopt) << "all is page cache";
 }
 
+TEST(Claims, BlameNoGuestForHugePagesThatTheHostKeeps) {
+    AgentStatus status = honest();
+    status.owned = 512_MiB;
+    const HostView host{1_GiB, Bytes(0), 1_GiB, true};
+    EXPECT_EQ(contradicts_host(status, host), std::nullopt);
+    const auto held = not_returned(status, host);
+    ASSERT_TRUE(held);
+    EXPECT_THAT(*held, HasSubstr("300 MiB of its 512 MiB are free"));
+    EXPECT_THAT(*held, HasSubstr("its RAM is in huge pages"));
+    EXPECT_TRUE(contradicts_host(status, {1_GiB, Bytes(0), 100_MiB, true}))
+        << "more than there is it cannot use";
+}
+
 TEST(Claims, CountWhatTheBalloonHoldsAsReturned) {
     AgentStatus status = honest();
     EXPECT_EQ(not_returned(status, {1_GiB, 512_MiB, 436_MiB}), std::nullopt);

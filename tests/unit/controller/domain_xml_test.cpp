@@ -82,6 +82,21 @@ TEST(DomainXml, CountsCellsDimmsAndVirtioMemApart) {
     EXPECT_FALSE(facts->channel);
 }
 
+TEST(DomainXml, TellsWhetherTheRamIsInHugePages) {
+    const auto in_huge_pages = [](const std::string& backing) {
+        return read_domain_xml("<domain><name>n</name><uuid>u</uuid><memory>1048576</memory>" +
+                                   backing + "</domain>",
+                               k_channels)
+            ->huge_pages;
+    };
+    EXPECT_TRUE(in_huge_pages("<memoryBacking><hugepages/></memoryBacking>"));
+    EXPECT_TRUE(
+        in_huge_pages("<memoryBacking><hugepages><page size='2' unit='MiB'/></hugepages>"
+                      "<source type='memfd'/></memoryBacking>"));
+    EXPECT_FALSE(in_huge_pages("<memoryBacking><source type='memfd'/></memoryBacking>"));
+    EXPECT_FALSE(in_huge_pages(""));
+}
+
 TEST(DomainXml, KeepsTheErrorOfABadPolicy) {
     const auto facts = read_domain_xml(
         R"(<domain><name>n</name><uuid>u</uuid><memory unit='KiB'>1048576</memory><metadata>

@@ -727,6 +727,23 @@ TEST_F(VmTest, TellsWhatTheGuestFreedAndTheHostStillHoldsAndDoesNothingAboutIt) 
     EXPECT_EQ(only<Tell>(all).size(), all.size()) << "nothing but words";
 }
 
+TEST_F(VmTest, TakesNoGuestInHugePagesForALiarWhenTheHostKeepsThem) {
+    DomainFacts facts = domain();
+    facts.huge_pages = true;
+    Vm vm = settled(facts);
+    for (int i = 0; i < 100; ++i) {
+        AgentStatus claim = status(static_cast<uint64_t>(i));
+        claim.owned = 2_GiB;
+        claim.mem_free = 1_GiB;
+        (void)vm.on_agent(AgentSaid{claim}, now());
+        (void)vm.on_host_bytes(HostBytes{Bytes(0), Bytes(0), 4_GiB, 1_MiB}, now());
+        (void)run(vm, 1);
+        EXPECT_FALSE(marked(vm, "lying"));
+    }
+    EXPECT_THAT(mark_message(vm, "not-returned"), HasSubstr("its RAM is in huge pages"));
+    EXPECT_EQ(vm.summary().state, proto::VmState::managed);
+}
+
 TEST_F(VmTest, DoesNotAskWhatIsReturnedOfAVmThatIsOff) {
     Policy policy = k_policy;
     policy.mode = Mode::off;
