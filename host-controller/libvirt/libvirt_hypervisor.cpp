@@ -116,8 +116,9 @@ void LibvirtHypervisor::run(const std::stop_token& stop) {
     virEventRemoveTimeout(timer);
     virEventRemoveHandle(watch);
     // The loop frees what was removed on its next turns (libvirt: virevent.c).
-    virEventAddTimeout(0, on_tick, this, nullptr);
+    const int last = virEventAddTimeout(0, on_tick, this, nullptr);
     virEventRunDefaultImpl();
+    virEventRemoveTimeout(last);  // or a loop that goes on would spin
 }
 
 void LibvirtHypervisor::connect() {
