@@ -40,6 +40,8 @@ class FakeSubject:
     def _run(self, script, timeout=60):
         if "spike" in script:
             return json.dumps({"spike_us": 700_000 if self.name == "ours" else 500_000})
+        if "press.log" in script:
+            return '{"ready": true}'
         return _TRACE if "tracing_on\ngrep" in script else ""
 
     def start_agent(self):
