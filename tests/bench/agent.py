@@ -13,6 +13,7 @@ AGENT_INSNS = Metric("guest_insns_per_s", "1/s", "lower", 1_000_000, 0)
 KDAMOND_INSNS = Metric("kdamond_insns_per_s", "1/s", "lower", 1_000_000, 0)
 METRICS = [RSS, AGENT_INSNS, KDAMOND_INSNS]
 PARTS = []
+ICOUNT = True  # every guest counts instructions
 
 REST_S = 60  # guest seconds between "settled" and the first reading: what was begun is done
 INTERVAL_S = 10

@@ -3,8 +3,9 @@
 
 import io
 import unittest
+from unittest import mock
 
-from . import agent, needed, series, trace
+from . import agent, machine, needed, series, trace
 from .report import Metric, Report, Value, worst
 from .series import Sample
 from .subject import KERNEL_TUNER, UNLIMITED, system_ram, tuner_script
@@ -111,6 +112,20 @@ class Instructions(unittest.TestCase):
     def test_a_task_that_came_or_went_leaves_no_rate(self):
         readings = agent.parse_readings("at 1.0\ntask kdamond.0 9 50\nat 2.0\ntask kdamond.1 10 7\nat 3.0\n")
         self.assertEqual(agent.rates(readings, "kdamond"), [None, None])
+
+
+class Machine(unittest.TestCase):
+    def accel(self, icount, answers):
+        with mock.patch.object(machine.qemu, "accelerator", lambda wanted, kernel: answers[wanted, kernel]):
+            with mock.patch.object(machine, "Options", lambda: mock.Mock(accel="auto")):
+                return machine.accel(["6.12", "7.3"], icount)
+
+    def test_the_accelerator_is_the_one_that_the_rig_takes(self):
+        self.assertEqual(self.accel(False, {("auto", "6.12"): "kvm", ("auto", "7.3"): "kvm"}), "kvm")
+        self.assertEqual(self.accel(False, {("auto", "6.12"): "tcg", ("auto", "7.3"): "kvm"}), "kvm and tcg")
+
+    def test_guests_that_count_instructions_are_emulated(self):
+        self.assertEqual(self.accel(True, {("auto", "6.12"): "kvm", ("auto", "7.3"): "kvm"}), "tcg")
 
 
 _SLOW = Metric("slow_s", "s", "lower", 5)

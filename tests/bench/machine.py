@@ -6,6 +6,9 @@ import platform
 import subprocess
 import time
 
+from tests.rig import qemu
+from tests.rig.guest import Options
+
 TOP = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", ".."))
 _TICKS = os.sysconf("SC_CLK_TCK")
 
@@ -22,6 +25,12 @@ def _cpu_model():
         return next((line.split(":", 1)[1].strip() for line in file if line.startswith("model name")), "unknown")
 
 
+def accel(kernels, icount):
+    """What the rig runs guests of these kernels with, "kvm and tcg" where they differ. Instructions are counted by TCG alone."""
+    used = {"tcg" if icount else qemu.accelerator(Options().accel, kernel) for kernel in kernels}
+    return " and ".join(sorted(used))
+
+
 def describe(seed):
     changed = _output("git", "status", "--porcelain", "--untracked-files=no")
     return {
@@ -30,7 +39,6 @@ def describe(seed):
         "memory_bytes": os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"),
         "host_kernel": platform.release(),
         "qemu": _output("qemu-system-x86_64", "--version").split("\n")[0],
-        "accel": "tcg",
         "revision": (_output("git", "rev-parse", "--short=12", "HEAD") or "unknown") + (" and changes" if changed else ""),
         "load_at_start": os.getloadavg()[0],
         "seed": seed,

@@ -21,6 +21,7 @@ STOP = Metric("stop_ms", "ms", "lower", 100)
 LOSS = Metric("workload_loss_pct", "%", "lower", 3, 2)
 METRICS = [RAMP, RAMP_PSI, IDLE_OVER, IDLE_SETTLE, SPIKE, STOP, LOSS]
 PARTS = ["ramp", "spike", "stop", "loss"]
+ICOUNT = False  # but those of "loss" do, and say so in their case
 
 # The rate to be reached: nine tenths of this, or of what an unlimited quota reaches where that is less.
 FULL_RATE = 200e6

@@ -59,6 +59,7 @@ def main(arguments):
 
     report = Report(given.name, machine.describe(given.seed), bench.METRICS)
     try:
+        report.machine["accel"] = machine.accel(given.kernel, bench.ICOUNT)
         bench.run(given, Programs(), report, say)
     except RigError as error:
         print(f"error: {error}", file=sys.stderr)
