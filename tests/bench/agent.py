@@ -57,8 +57,7 @@ def _rate(readings, prefix):
     return Value(round(sum(found) / len(found)), "", detail)
 
 
-def _measure(setup, programs, report, say, keep):
-    case = {**setup.case(), "icount": True, "vcpus": 1}
+def _measure(setup, case, programs, report, say, keep):
     # Without a sampler and without --verbose: this is what the agent costs when nobody looks.
     with Subject(setup, programs, "agent", keep, sampled=False, smp=1, icount=True, boot_timeout_s=300) as subject:
         subject.settle()
@@ -89,10 +88,12 @@ def run(given, programs, report, say):
         setup = Setup(kernel, "zram", ram_mib=1024, filled_mib=400, hot_mib=100)
         if given.case and not any(part in setup.name for part in given.case):
             continue
+        case = {**setup.case(), "icount": True, "vcpus": 1}
         say(f"{setup.name}: ours")
         try:
-            _measure(setup, programs, report, say, given.keep)
+            _measure(setup, case, programs, report, say, given.keep)
         except (RigError, OSError) as error:
             say(f"{setup.name}: failed: {error}")
             for metric in METRICS:
-                report.add(metric, "ours", setup.case(), Value(None, str(error).splitlines()[0]))
+                if not report.has(metric, "ours", case):
+                    report.add(metric, "ours", case, Value(None, str(error).splitlines()[0]))

@@ -170,6 +170,16 @@ class Rows(unittest.TestCase):
         self.assertIn("never", text.getvalue())
 
 
+    def test_a_definition_that_leaves_cases_out_says_so_in_the_row_and_under_the_table(self):
+        report = Report("made-up", {}, [Metric("loss", "%", "lower", 3, only="zram: why")])
+        report.add(report.metrics[0], "ours", {"case": "a"}, Value(1))
+        (row,) = report.rows()
+        self.assertEqual((row["ours"], row["only"]), (1, "zram: why"))
+        text = io.StringIO()
+        report.table(text)
+        self.assertIn("loss: only zram: why", text.getvalue())
+
+
 class Tuners(unittest.TestCase):
     def test_system_ram_is_every_range_of_it(self):
         text = "00001000-0009fbff : System RAM\n00100000-7ffdbfff : System RAM\n  01000000-01ffffff : Kernel code\n"

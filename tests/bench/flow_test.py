@@ -9,8 +9,8 @@ from unittest import mock
 
 from tests.rig.errors import RigError
 
-from . import reclaim
-from .report import Report
+from . import agent, reclaim
+from .report import Report, Value
 from .series import Sample
 from .subject import Setup
 
@@ -115,6 +115,20 @@ class Course(unittest.TestCase):
         self.assertEqual(rows["stop_ms"]["ours"], 30)
         self.assertEqual(rows["workload_loss_pct"]["ours"], 2.91)
 
+    def test_the_case_of_the_workloads_loss_is_the_guest_that_it_was_measured_in(self):
+        rows = self.run_case()
+        (case,) = rows["workload_loss_pct"]["cases"]
+        self.assertEqual(case["case"], "7.3/zram/icount")
+        self.assertEqual([case[key] for key in ("ram_mib", "filled_mib", "hot_mib", "vcpus")], [1024, 400, 100, 1])
+        self.assertTrue(case["icount"])
+        self.assertEqual(case["ours"]["ours"]["samples"]["rows"], [[200_000_000, 206_000, 10]])
+        (other,) = rows["ramp_s"]["cases"]
+        self.assertEqual((other["case"], other["ram_mib"], other["unlimited_bytes_per_s"]), ("7.3/zram", 2048, 99_983_360))
+
+    def test_a_loss_that_could_not_be_measured_names_its_own_guest_too(self):
+        (case,) = self.run_case(dies=("loss-ours",))["workload_loss_pct"]["cases"]
+        self.assertEqual((case["case"], case["ours"]["value"]), ("7.3/zram/icount", None))
+
     def test_a_guest_that_dies_leaves_its_own_figures_empty_with_the_reason(self):
         rows = self.run_case(dies=("without", "loss-without"))
         self.assertIsNone(rows["spike_extra_ms"]["ours"])
@@ -127,6 +141,19 @@ class Course(unittest.TestCase):
         rows = self.run_case(dies=("unlimited",))
         self.assertIsNone(rows["ramp_s"]["ours"])
         self.assertIn("unlimited", rows["ramp_s"]["why"])
+
+    def test_a_guest_of_bench_agent_that_dies_keeps_what_was_measured_and_the_true_case(self):
+        def dies_later(_setup, case, _programs, report, _say, _keep):
+            report.add(agent.RSS, "ours", case, Value(7))
+            raise RigError("gone")
+
+        report = Report("agent", {}, agent.METRICS)
+        given = types.SimpleNamespace(kernel=["7.3"], case=None, keep=None)
+        with mock.patch.object(agent, "_measure", dies_later):
+            agent.run(given, None, report, lambda _: None)
+        rows = {row["metric"]: row for row in report.rows()}
+        self.assertEqual((rows["rss_bytes"]["ours"], rows["guest_insns_per_s"]["ours"]), (7, None))
+        self.assertEqual([row["cases"][0]["icount"] for row in rows.values()], [True] * 3)
 
 
 if __name__ == "__main__":

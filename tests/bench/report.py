@@ -13,6 +13,7 @@ class Metric:
     better: str  # "lower" or "higher"
     goal: float
     digits: int = 1
+    only: str = ""  # of which cases the definition is, where not of all, and why
 
 
 @dataclasses.dataclass
@@ -67,6 +68,7 @@ class Report:
             "ours": figure.number,
             "peers": {},
             "goal": metric.goal,
+            **({"only": metric.only} if metric.only else {}),
         }
         if figure.number is None:
             row["why"] = figure.why
@@ -109,6 +111,8 @@ class Report:
                 + [_text(metric, row["peers"][peer]) if peer in row["peers"] else "" for peer in peers]
                 + [_text(metric, metric.goal), _verdict(metric, row["ours"])]
             )
+            if metric.only:
+                notes.append(f"{metric.name}: only {metric.only}")
             for case in row["cases"]:
                 cells = [_text(metric, (case["ours"] or {}).get("value"))]
                 cells += [_text(metric, case["peers"][peer]["value"]) if peer in case["peers"] else "" for peer in peers]
