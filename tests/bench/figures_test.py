@@ -2,6 +2,9 @@
 """The arithmetic of the benches, on made-up samples whose figures are known."""
 
 import io
+import os
+import subprocess
+import tempfile
 import unittest
 from unittest import mock
 
@@ -84,14 +87,72 @@ class Needed(unittest.TestCase):
         self.assertEqual(account["apart"], {"Cached": 5 * 1024})
 
 
+# As the kernels print it.
+_TRACE = """# tracer: nop
+#
+#           TASK-PID     CPU#  |||||  TIMESTAMP  FUNCTION
+       kdamond.0-318     [001] d.... 47.100000: acma_entered: (damon_pa_apply_scheme+0x0/0x620)
+       kdamond.0-318     [001] ..... 47.100010: damos_before_apply: ctx_idx=0 scheme_idx=0 target_idx=0 nr_regions=40 1-2: 0 25
+       kdamond.0-318     [001] d..1. 47.100200: acma_swapout: (__swap_writepage+0x0/0x3a0)
+       kdamond.0-318     [001] d.... 47.140000: acma_left: (damos_apply_scheme+0x1b1/0x6a0 <- damon_pa_apply_scheme)
+          psimon-271     [000] d.h4. 47.150000: sched_waking: comm=acma-agent pid=300 prio=120 target_cpu=000
+          <idle>-0       [000] dNs4. 47.160000: sched_waking: comm=acma-agent pid=300 prio=120 target_cpu=000
+"""
+_STATS = "entries: 6\noverrun: {}\ncommit overrun: 0\nbytes: 48\noldest event ts:    47.1\ndropped events: 0\nread events: 0\n"
+
+
 class Tracing(unittest.TestCase):
+    def fetch(self, overrun):
+        """What the guest's commands make of files as the kernel's."""
+        with tempfile.TemporaryDirectory() as directory:
+            for cpu, lost in enumerate([0, overrun]):
+                os.makedirs(f"{directory}/per_cpu/cpu{cpu}")
+                with open(f"{directory}/per_cpu/cpu{cpu}/stats", "w", encoding="ascii") as file:
+                    file.write(_STATS.format(lost))
+            with open(f"{directory}/trace", "w", encoding="ascii") as file:
+                file.write(_TRACE)
+            script = trace.FETCH.replace("/sys/kernel/tracing", directory)
+            return trace.parse(subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=True).stdout)
+
+    def test_what_the_guest_fetches_is_what_its_kernel_traced(self):
+        expected = trace.Trace([47_150_000], [47_100_010], [47_100_200], [(47_100_000, 47_140_000)])
+        self.assertEqual(self.fetch(overrun=0), expected)
+
+    def test_what_a_full_buffer_overwrote_is_lost(self):
+        self.assertTrue(self.fetch(overrun=7).lost)
+
     def test_only_what_begins_after_a_trigger_in_full_swing_counts(self):
         events = trace.parse("fired 10.000000\nbegun 9.9\nbegun 10.02\nwritten 9.95\nwritten 10.041\nwritten 13.5\nlost 0\n")
         self.assertEqual(
             trace.stops(events),
-            [{"fired_us": 10_000_000, "last_region_begun_us": 20_000, "last_page_begun_us": 41_000, "pages_after": 1}],
+            [
+                {
+                    "fired_us": 10_000_000,
+                    "last_region_begun_us": 20_000,
+                    "last_page_begun_us": 41_000,
+                    "pages_after": 1,
+                    "steps": 0,
+                    "longest_step_us": None,
+                    "median_step_us": None,
+                }
+            ],
         )
+        self.assertEqual(trace.last_begun_us(trace.stops(events)[0]), 41_000)
         self.assertFalse(events.lost)
+
+    def test_events_lost_on_any_cpu_are_lost(self):
+        self.assertTrue(trace.parse("lost 0\nlost 2\nlost 0\n").lost)
+
+    def test_calls_without_a_sleep_between_them_are_one_step(self):
+        text = "left 0.9\nentered 1.0\nleft 1.01\nentered 1.0109\nleft 1.02\nentered 1.024\nleft 1.03\nentered 1.05\n"
+        steps = trace.parse(text).steps
+        self.assertEqual(steps, [(1_000_000, 1_020_000), (1_024_000, 1_030_000)])
+
+    def test_only_steps_while_pages_are_paged_out_count(self):
+        events = trace.Trace(fired=[1000], written=[600, 900, 2000, 9_000_000])
+        events.steps = [(0, 500), (550, 610), (700, 720), (1990, 2100), (2200, 5000)]
+        (stop,) = trace.stops(events)
+        self.assertEqual((stop["steps"], stop["longest_step_us"], stop["median_step_us"]), (3, 110, 60))
 
     def test_a_trigger_while_nothing_is_paged_out_is_no_trial(self):
         self.assertEqual(trace.stops(trace.parse("fired 10.0\nwritten 9.0\nbegun 9.9\n")), [])

@@ -9,24 +9,27 @@ from unittest import mock
 
 from tests.rig.errors import RigError
 
-from . import agent, reclaim
+from . import agent, reclaim, stop, trace
 from .report import Report, Value
 from .series import Sample
 from .subject import Setup
 
-_TRACE = "fired 10.0\nbegun 10.01\nwritten 9.9\nwritten 10.03\nlost 0\n"
+_STEP = "entered 10.005\nleft 10.030\n"
+_TRACE = "fired 10.0:\nbegun 10.01:\nwritten 9.9:\nwritten 10.03:\n" + _STEP + "lost 0\nlost 0\n"
 
 
 class FakeSubject:
     """Pages 100 MB a second out from its start on; a hundred samples a ten seconds; settled after 20 s."""
 
     dies = ()  # names of the guests that do not boot
+    lossy_traces = ()  # 1: the first spike's trace
 
     def __init__(self, setup, _programs, name, _keep, **_changes):
         if name in self.dies:
             raise RigError(f"{name} did not boot")
         self.setup, self.name = setup, name
         self.seconds = 0
+        self.fetched = 0
         self.start_us, self.start_host_s = 1_000_000, 100.0
         self.noise = types.SimpleNamespace(cores=lambda: 0.0)
         self.guest = types.SimpleNamespace(pid=1, run=self._run)
@@ -42,7 +45,10 @@ class FakeSubject:
             return json.dumps({"spike_us": 700_000 if self.name == "ours" else 500_000})
         if "press.log" in script:
             return '{"ready": true}'
-        return _TRACE if "tracing_on\ngrep" in script else ""
+        if script != trace.FETCH:
+            return ""
+        self.fetched += 1
+        return _TRACE + ("lost 3\n" if self.fetched in self.lossy_traces else "")
 
     def start_agent(self):
         pass
@@ -93,12 +99,14 @@ class FakeSubject:
 
 
 class Course(unittest.TestCase):
-    def run_case(self, dies=()):
+    def run_case(self, dies=(), lossy_traces=()):
         report = Report("reclaim", {}, reclaim.METRICS)
         with (
             mock.patch.object(reclaim, "Subject", FakeSubject),
             mock.patch.object(FakeSubject, "dies", dies),
+            mock.patch.object(FakeSubject, "lossy_traces", lossy_traces),
             mock.patch.object(reclaim.time, "sleep"),
+            mock.patch.object(stop.time, "sleep"),
         ):
             reclaim.Case(Setup("7.3", "zram"), None, report, lambda _: None, None, random.Random(1)).run(reclaim.PARTS)
         return {row["metric"]: row for row in report.rows()}
@@ -128,6 +136,15 @@ class Course(unittest.TestCase):
     def test_a_loss_that_could_not_be_measured_names_its_own_guest_too(self):
         (case,) = self.run_case(dies=("loss-ours",))["workload_loss_pct"]["cases"]
         self.assertEqual((case["case"], case["ours"]["value"]), ("7.3/zram/icount", None))
+
+    def test_a_spike_whose_trace_lost_events_does_not_count(self):
+        row = self.run_case(lossy_traces=(1, 3))["stop_ms"]
+        self.assertEqual(row["ours"], 30)
+        self.assertEqual((len(row["cases"][0]["ours"]["trials"]), row["cases"][0]["ours"]["lossy_spikes"]), (1, 2))
+
+    def test_without_a_whole_trace_there_is_no_stop_ms(self):
+        row = self.run_case(lossy_traces=(1, 2, 3))["stop_ms"]
+        self.assertEqual((row["ours"], row["why"]), (None, "7.3/zram: the traces of 3 spikes lost events"))
 
     def test_a_guest_that_dies_leaves_its_own_figures_empty_with_the_reason(self):
         rows = self.run_case(dies=("without", "loss-without"))

@@ -8,9 +8,9 @@ import time
 
 from tests.rig.errors import RigError
 
-from . import series, trace
+from . import series, stop, trace
 from .report import Metric, Value
-from .subject import KERNEL_TUNER, KERNEL_TUNER_TEMPORAL, PSI_TARGET, TRIGGER, UNLIMITED, Setup, Subject
+from .subject import KERNEL_TUNER, KERNEL_TUNER_TEMPORAL, PSI_TARGET, UNLIMITED, Setup, Subject
 
 RAMP = Metric("ramp_s", "s", "lower", 5)
 RAMP_PSI = Metric("ramp_psi_over_target", "x", "lower", 5)
@@ -51,10 +51,6 @@ SPIKE_MIB = 512
 LOSS_SWAP = "zram"
 LOSS_REST_S = 60  # guest seconds between "settled" and the first round that counts
 LOSS_S = 60
-
-STOP_TRIALS = 3
-STOP_LEAST_RATE = 5e6  # page-out is in full swing
-STOP_LEAVE_MIB = 128  # what the spike has to take before it is felt, beside what was paged out meanwhile
 
 
 def setups(kernels):
@@ -279,45 +275,14 @@ class Case:
     # --- stop
 
     def _stop(self):
-        trials = []
         with self._subject("stop") as subject:
-            sampler = []
-            while len(trials) < STOP_TRIALS:
-                self._ready_to_press(subject)
-                if not trials:
-                    subject.start_agent()
-                since = subject.now_us()
-
-                def paging_out():
-                    return series.highest(series.page_out_rates(subject.samples()), since + series.SECOND) > STOP_LEAST_RATE
-
-                if not subject.wait_at_most(paging_out, 30):
-                    break
-                found, seen = self._spike_in_ramp(subject)
-                if not found:
-                    break
-                trials += found
-                sampler += seen
-        if not trials:
-            why = f"no PSI trigger fired while more than {STOP_LEAST_RATE / 1e6:.0f} MB/s were paged out"
-            self._add(STOP, "ours", Value(None, why))
+            stops = stop.spikes(subject)
+        detail = dataclasses.asdict(stops)
+        if not stops.trials:
+            self._add(STOP, "ours", Value(None, stops.why_none(), detail))
             return
-        latest = max(max(trial["last_region_begun_us"], trial["last_page_begun_us"]) for trial in trials)
-        self._add(STOP, "ours", Value(round(latest / 1000, 2), "", {"trials": trials, "sampler_triggers_us": sampler}))
-
-    def _ready_to_press(self, subject):
-        subject.guest.run(
-            f"acma-press --mib {self._setup.ram_mib} --leave-mib {STOP_LEAVE_MIB} {TRIGGER} >/tmp/press.log 2>&1 &"
-        )
-        subject.wait(lambda: "ready" in subject.guest.run("cat /tmp/press.log"), 60, "acma-press did not take its memory")
-
-    def _spike_in_ramp(self, subject):
-        seen = len(subject.triggers())
-        go = "pid=$(pidof acma-press); kill -USR1 $pid; while [ -e /proc/$pid ]; do sleep 0.1; done"
-        subject.guest.run(f"{trace.ARM}\n{go}", timeout=120)
-        time.sleep(trace.AFTER_US / 1e6 + 0.5)
-        events = trace.parse(subject.guest.run(trace.FETCH, timeout=120))
-        return trace.stops(events), subject.triggers()[seen:]
+        latest = max(trace.last_begun_us(trial) for trial in stops.trials)
+        self._add(STOP, "ours", Value(round(latest / 1000, 2), "", detail))
 
 
 def run(given, programs, report, say):
