@@ -152,6 +152,7 @@ Result<Config> load_config(const std::string& path, ConfigFile file) {
         }
         config = *next;
     }
+    config.files = std::move(files);
     return config;
 }
 

@@ -5,6 +5,7 @@
 
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "engine/base/result.h"
 #include "engine/policy/policy.h"
@@ -23,7 +24,8 @@ struct Config {
     // [channel]
     std::string channel = "org.acma.agent.0";
     std::string socket = "/run/acma/agent.sock";
-    bool verbose = false;  // --verbose: log every decision, not only changes of state
+    bool verbose = false;            // --verbose: log every decision, not only changes of state
+    std::vector<std::string> files;  // that it was read from; none: defaults
 
     bool operator==(const Config&) const = default;
 };

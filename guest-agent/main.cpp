@@ -75,7 +75,12 @@ int main(int argc, char** argv) try {
         return fail(config.error());
     }
     if (only_check) {
-        std::cout << config_path << ": ok\n";
+        for (const auto& file : config->files) {
+            std::cout << file << ": ok\n";
+        }
+        if (config->files.empty()) {
+            std::cout << config_path << " is not there: defaults\n";
+        }
         return 0;
     }
     config->verbose = verbose;

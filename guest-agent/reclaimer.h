@@ -64,7 +64,6 @@ class Reclaimer {
 
     [[nodiscard]] Report report() const;
     [[nodiscard]] std::string state_file() const;
-    [[nodiscard]] const damon::Features& features() const { return features_; }
 
   private:
     Reclaimer(ReclaimerPaths paths, platform::DamonSysfs sysfs, damon::Features features,

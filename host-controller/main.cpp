@@ -27,7 +27,13 @@ int run(const DaemonOptions& options) {
         return complain(config.error());
     }
     if (options.check_config) {
-        std::printf("%s: good, %zu rules\n", options.config_path.c_str(), config->rules.size());
+        for (const std::string& file : config->files) {
+            std::printf("%s: ok\n", file.c_str());
+        }
+        if (config->files.empty()) {
+            std::printf("%s is not there: defaults\n", options.config_path.c_str());
+        }
+        std::printf("%zu rules\n", config->rules.size());
         return 0;
     }
     Result<ExclusiveSocket> socket = ExclusiveSocket::open(config->socket, config->socket_group);

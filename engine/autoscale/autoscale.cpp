@@ -346,11 +346,14 @@ Decision step(const Policy& policy, const Sample& sample, State& state, Time now
         state.rate_per_s = k_start_rate;
         go_quick(state, now);
     } else {
-        const Bytes floor = state.pace == Pace::calm ? k_calm_floor_rate : k_floor_rate;
+        const bool calm = state.pace == Pace::calm;
+        const Bytes floor = calm ? k_calm_floor_rate : k_floor_rate;
+        const bool limited =
+            passed.full_windows >= (calm ? k_least_full_windows_calm : k_least_full_windows_quick);
         const feedback::Bounds bounds{.floor = floor.count(),
                                       .ceiling = step_ceiling(state, passed).count()};
-        state.rate_per_s = Bytes(feedback::next(state.rate_per_s.count(), verdict.score, bounds,
-                                                passed.full_windows > 0));
+        state.rate_per_s =
+            Bytes(feedback::next(state.rate_per_s.count(), verdict.score, bounds, limited));
     }
     if (verdict.score >= feedback::k_worst) {
         be_more_patient(state, now);

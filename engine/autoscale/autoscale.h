@@ -114,6 +114,10 @@ struct State {
 constexpr Micros k_quick_window = Millis(10);
 constexpr Micros k_step_target = Millis(45);  // from one window to the next
 constexpr Micros k_calm_window = Millis(500);
+// The rate is what limits page-out, and may grow, when so many windows were used up in a step (of
+// 50, 11 where swap is slow; 4 at the calm pace). One is chance: a huge page that got cold.
+constexpr uint64_t k_least_full_windows_quick = 3;
+constexpr uint64_t k_least_full_windows_calm = 2;
 
 // What a slice of `rate_per_s` is.
 [[nodiscard]] Bytes per_window(Bytes rate_per_s, Pace pace);

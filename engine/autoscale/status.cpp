@@ -31,29 +31,13 @@ std::string_view name_of(const Table& table, Value wanted) {
     }
     return "unknown";
 }
-template <typename Value, size_t N>
-std::optional<Value> value_of(const std::array<std::pair<Value, std::string_view>, N>& table,
-                              std::string_view text) {
-    for (const auto& [value, name] : table) {
-        if (name == text) {
-            return value;
-        }
-    }
-    return std::nullopt;
-}
 }  // namespace
 
 std::string_view to_string(AgentState state) {
     return name_of(k_states, state);
 }
-std::optional<AgentState> parse_agent_state(std::string_view text) {
-    return value_of(k_states, text);
-}
 std::string_view to_string(PolicySource source) {
     return name_of(k_sources, source);
-}
-std::optional<PolicySource> parse_policy_source(std::string_view text) {
-    return value_of(k_sources, text);
 }
 
 }  // namespace acma

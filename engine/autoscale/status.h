@@ -25,12 +25,10 @@ enum class AgentState {
     degraded,   // something it needs is missing; `problems` says what, and what still works
 };
 [[nodiscard]] std::string_view to_string(AgentState state);
-[[nodiscard]] std::optional<AgentState> parse_agent_state(std::string_view text);
 
 // Where the policy in force came from.
 enum class PolicySource { none, host, config };
 [[nodiscard]] std::string_view to_string(PolicySource source);
-[[nodiscard]] std::optional<PolicySource> parse_policy_source(std::string_view text);
 
 struct Problem {
     std::string what;  // a stable word: no-damon, no-psi, no-swap, no-channel, no-permission, ...

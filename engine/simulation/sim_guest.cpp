@@ -32,11 +32,6 @@ void SimGuest::set_period(size_t group, Micros period) {
     groups_.at(group).next_access = now_;
 }
 
-void SimGuest::release(size_t group) {
-    groups_.at(group).pieces.clear();
-    groups_.at(group).released = true;
-}
-
 void SimGuest::stall(Micros duration) {
     stalled_ += duration;
     const Micros seen(static_cast<int64_t>(
@@ -49,7 +44,7 @@ void SimGuest::stall(Micros duration) {
 void SimGuest::access_due() {
     Micros waited{0};
     for (auto& group : groups_) {
-        if (group.released || group.period == Micros(0) || now_ < group.next_access) {
+        if (group.period == Micros(0) || now_ < group.next_access) {
             continue;
         }
         for (auto& piece : group.pieces) {

@@ -29,7 +29,6 @@ class SimGuest {
     // Returns an index for set_period().
     size_t allocate(Bytes size, Micros period);
     void set_period(size_t group, Micros period);
-    void release(size_t group);
 
     // Lets `span` pass under `decision`, in steps of 10 ms.
     void run(Micros span, const autoscale::Decision& decision);
@@ -52,7 +51,6 @@ class SimGuest {
         std::vector<Piece> pieces;
         Micros period{0};
         Time next_access{};
-        bool released = false;
     };
 
     void access_due();

@@ -345,6 +345,7 @@ Result<ControllerConfig> load_config(const std::filesystem::path& path,
         if (const Status done = read_config(*text, file.string(), config); !done) {
             return done.error();
         }
+        config.files.push_back(file.string());
     }
     return config;
 }

@@ -37,6 +37,7 @@ struct ControllerConfig {
     std::string log_level = "info";
     std::vector<std::string> channels{"org.acma.agent.0"};
     std::vector<PolicyRule> rules;
+    std::vector<std::string> files;  // that it was read from; none: defaults
     bool operator==(const ControllerConfig&) const = default;
 };
 

@@ -11,6 +11,8 @@ trap 'printf "error: %s:%s: \"%s\" failed\n" "${BASH_SOURCE[0]}" "$LINENO" "$BAS
 top=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 acma_cache=${ACMA_CACHE:-${XDG_CACHE_HOME:-${HOME:-/root}/.cache}/acma}
 export ACMA_CACHE=$acma_cache
+log_dir=$acma_cache/log
+mkdir -p "$log_dir"
 
 say() { printf '== %s\n' "$*"; }
 warn() { printf 'warning: %s\n' "$*" >&2; }
@@ -22,9 +24,8 @@ die() {
 # Runs a command with its output in a log; shows the end of the log only if the command fails.
 # logged NAME COMMAND...
 logged() {
-    local log="$acma_cache/log/$1.log" status=0
+    local log="$log_dir/$1.log" status=0
     shift
-    mkdir -p "$acma_cache/log"
     "$@" >"$log" 2>&1 </dev/null || status=$?
     if ((status != 0)); then
         printf 'error: "%s" failed with status %d; the end of %s:\n' "$*" "$status" "$log" >&2

@@ -74,12 +74,14 @@ def show_controller(on):
 
 
 def draw(records, seconds, output):
+    """What went wrong, if anything did."""
     directory = workdir.make("plot")
     try:
         plot.draw(records, seconds, directory, output)
         print(f"plot: {output}")
+        return []
     except (OSError, subprocess.SubprocessError) as error:
-        print(f"warning: no plot: {error} {getattr(error, 'stderr', '') or ''}", file=sys.stderr)
+        return [f"no plot: {error} {getattr(error, 'stderr', '') or ''}"]
     finally:
         workdir.remove(directory)
 
@@ -97,7 +99,7 @@ def run(seconds, plot_path, json_path):
     found = list(records.values())
     problems = [problem for record in found for problem in record.problems()]
     print("\n" + "\n".join(summary(found, seconds)))
-    draw(found, seconds, plot_path)
+    problems += draw(found, seconds, plot_path)
     if json_path:
         with open(json_path, "w", encoding="utf-8") as file:
             json.dump(document(found, seconds, problems, accelerator=kind, plot=plot_path), file, indent=2)

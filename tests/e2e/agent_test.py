@@ -39,15 +39,19 @@ def _problems(guest):
     return {problem["what"]: problem["message"] for problem in _status(guest)["problems"]}
 
 
-def _fill(guest, mib=600, hot=100, zero_percent=0):
-    guest.run(
-        f"acma-workload touch --mib {mib} --hot-mib {hot} --zero-percent {zero_percent} --period-ms 200 >/tmp/workload.log &"
-    )
+def _fill(guest, mib=600, hot=100, zero_percent=0, options=""):
+    """When the workload ends, /tmp/workload.end has its exit status."""
+    workload = f"acma-workload touch --mib {mib} --hot-mib {hot} --zero-percent {zero_percent} --period-ms 200 {options}"
+    guest.run(f"{{ {workload} >/tmp/workload.log; echo $? >/tmp/workload.end; }} &")
     wait_until(lambda: "rounds" in guest.run("cat /tmp/workload.log"), 120, "the workload did not fill its memory")
 
 
 def _swapped_out(guest):
     return int(guest.run("grep '^pswpout ' /proc/vmstat").split()[1]) * 4096
+
+
+def _swapped_in(guest):
+    return int(guest.run("grep '^pswpin ' /proc/vmstat").split()[1]) * 4096
 
 
 def _kdamond_state(guest):
@@ -151,7 +155,7 @@ def agent_leaves_the_guest_as_it_was(kernel):
 @case(each={"kernel": ["6.12"]}, full_each=["7.3"], timeout_s=300)
 def pressure_stops_page_out_and_memory_comes_back(kernel):
     with Guest(_options(kernel)) as guest:
-        _fill(guest, 700, 50)
+        _fill(guest, 700, 50, options="--seconds 60 --verify 1")
         _start_agent(guest)
         _wait_for_page_out(guest, 200)
         small = guest.host_bytes()
@@ -163,6 +167,11 @@ def pressure_stops_page_out_and_memory_comes_back(kernel):
         expect(guest.host_bytes() > small, f"host bytes {small >> 20} -> {guest.host_bytes() >> 20} MiB")
         log = guest.run("cat /tmp/agent.log")
         expect("the PSI trigger fired" in log, log[-3000:])
+        guest.run("kill $(pidof -s acma-workload)")  # the newest
+        # At its end the first one reads all that it ever wrote.
+        wait_until(lambda: guest.run("cat /tmp/workload.end", check=False).status == 0, 120, "it did not get its memory back")
+        expect(guest.run("cat /tmp/workload.end").strip() == "0", "memory lost its content")
+        expect(_swapped_in(guest) > 150 * MIB, f"only {_swapped_in(guest) >> 20} MiB came back")
         expect(_status(guest)["oom_kills_total"] == 0, "an OOM kill")
 
 

@@ -3,8 +3,11 @@
 
 import importlib.util
 import os
+from unittest import mock
 
-from .harness import TOP, case, expect
+from . import run
+from .harness import TOP, Case, case, expect
+from .run import SKIPPED
 
 
 def _load(name):
@@ -56,3 +59,15 @@ def googletest_cases_and_other_tests_are_counted():
     crashed = "[       OK ] A.B (0 ms)\n[ RUN      ] A.C\n"
     expect(count({"result": "FAIL", "stdout": crashed}) == (1, 1, 0), "a program that crashed half-way")
     expect(count({"result": "TIMEOUT", "stdout": crashed}) == (1, 1, 0), "a program that hung")
+
+
+@case()
+def a_test_that_skips_has_failed_where_qemu_starts():
+    cases = [Case("a.skips", None, {}, 1, False), Case("a.passes", None, {}, 1, False)]
+    outcomes = {"a.skips": ("skipped: no QEMU\n", SKIPPED), "a.passes": ("", 0)}
+    for starts, counts in [(True, {"PASS": 1, "FAIL": 1, "SKIP": 0}), (False, {"PASS": 1, "FAIL": 0, "SKIP": 1})]:
+        with (
+            mock.patch.object(run, "qemu_starts", lambda starts=starts: starts),
+            mock.patch.object(run, "run_apart", lambda each: outcomes[each.name]),
+        ):
+            expect(run.run_all(cases, False) == counts, f"QEMU starts: {starts}")

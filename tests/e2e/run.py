@@ -13,7 +13,7 @@ import traceback
 
 from . import harness
 
-_SKIPPED = 77
+SKIPPED = 77
 
 
 def collect():
@@ -28,7 +28,7 @@ def collect():
 
 
 def run_here(case):
-    """In a test's own process: 0, 1 or _SKIPPED."""
+    """In a test's own process: 0, 1 or SKIPPED."""
     # Turns the runner's SIGTERM into an exception, so that guests are closed on the way out.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     try:
@@ -36,7 +36,7 @@ def run_here(case):
         return 0
     except harness.Skip as skip:
         print(f"skipped: {skip}")
-        return _SKIPPED
+        return SKIPPED
     except Exception:  # whatever went wrong, the test failed
         traceback.print_exc()
         return 1
@@ -83,7 +83,7 @@ def run_all(cases, verbose):
     for case in cases:
         start = time.monotonic()
         output, status = run_apart(case)
-        result = {0: "PASS", _SKIPPED: "SKIP"}.get(status, "FAIL")
+        result = {0: "PASS", SKIPPED: "SKIP"}.get(status, "FAIL")
         if result == "SKIP" and skip_is_failure:
             output += "QEMU starts here, so a skip counts as a failure\n"
             result = "FAIL"

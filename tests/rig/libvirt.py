@@ -180,10 +180,6 @@ class Libvirt:
         self._tell("start")
         self._wait_until_it_answers()
 
-    def stop_daemon(self):
-        self._tell("term")
-        self._expect("stopped")
-
     def start_daemon(self):
         self._tell("start")
         self._wait_until_it_answers()

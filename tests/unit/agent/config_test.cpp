@@ -59,6 +59,9 @@ TEST(AgentConfig, DropInsOverrideKeyByKeyInOrderOfName) {
     ASSERT_TRUE(config.ok());
     EXPECT_EQ(config->psi, 300_bp);
     EXPECT_EQ(config->mode, Mode::observe);
+    const std::vector<std::string> files{path, dir.path("agent.toml.d/10-a.toml"),
+                                         dir.path("agent.toml.d/20-b.toml")};
+    EXPECT_EQ(config->files, files);
 }
 
 TEST(AgentConfig, OnlyAFileThatWasAskedForMustExist) {

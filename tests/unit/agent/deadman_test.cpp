@@ -7,6 +7,7 @@
 
 #include <gtest/gtest.h>
 #include <poll.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 
 #include "platform/clock.h"
@@ -65,10 +66,22 @@ TEST_F(DeadmanTest, StaysQuietWhileDisarmed) {
 }
 
 TEST_F(DeadmanTest, IsStartedAgainWhenItDied) {
-    Deadman deadman("/bin/true", state_file_);
+    // A program that counts how often it was started, and ends at once.
+    const std::string program =
+        dir_.write("program", "#!/bin/sh\necho started >>" + dir_.path("starts") + "\n");
+    ASSERT_EQ(::chmod(program.c_str(), 0700), 0);
+    const auto is_started = [&](const std::string& starts) {
+        for (int i = 0; i < 500 && dir_.read("starts") != starts; ++i) {
+            (void)::poll(nullptr, 0, 10);
+        }
+        return dir_.read("starts") == starts;
+    };
+    Deadman deadman(program, state_file_);
     ASSERT_TRUE(deadman.ensure_running().ok());
-    (void)::poll(nullptr, 0, 100);
+    ASSERT_TRUE(is_started("started\n"));
+    (void)::poll(nullptr, 0, 200);  // it has ended
     EXPECT_TRUE(deadman.ensure_running().ok());
+    EXPECT_TRUE(is_started("started\nstarted\n"));
 }
 
 TEST_F(DeadmanTest, SaysWhichProgramIsMissing) {

@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
-"""The agent's unit file: its hardening leaves open what the agent writes, and nothing else of the kernel.
-Argument: the folder guest-agent/."""
+"""The agent's unit file: its hardening leaves open what the agent writes, and nothing else of the kernel. And both units are
+understood by systemd. Argument: the top of the sources."""
 
 import os
 import re
@@ -11,8 +11,9 @@ import sys
 import tempfile
 import unittest
 
-SOURCES = sys.argv[1]
+SOURCES = os.path.join(sys.argv[1], "guest-agent")
 UNIT = os.path.join(SOURCES, "acma-agent.service")
+CONTROLLER_UNIT = os.path.join(sys.argv[1], "host-controller", "acma-controller.service")
 
 # Kernel files that the agent and the dead-man write.
 WRITTEN = [
@@ -90,15 +91,17 @@ class UnitFile(unittest.TestCase):
 
     @unittest.skipUnless(shutil.which("systemd-analyze"), "systemd-analyze is missing")
     def test_is_understood_by_systemd(self):
-        with tempfile.TemporaryDirectory(prefix="acma-unit-") as directory:
-            copy = os.path.join(directory, os.path.basename(UNIT))
-            with open(UNIT, encoding="utf-8") as source, open(copy, "w", encoding="utf-8") as target:
-                # Neither program nor manual page need be installed here.
-                target.write(source.read().replace("/usr/sbin/acma-agent", "/bin/true"))
-            command = ["systemd-analyze", "verify", "--man=no", "--recursive-errors=no", copy]
-            done = subprocess.run(command, capture_output=True, text=True, check=False)
-        about_it = [line for line in done.stderr.splitlines() if os.path.basename(UNIT) in line or directory in line]
-        self.assertEqual((done.returncode, about_it), (0, []), done.stderr)
+        for unit in [UNIT, CONTROLLER_UNIT]:
+            name = os.path.basename(unit)
+            with tempfile.TemporaryDirectory(prefix="acma-unit-") as directory:
+                copy = os.path.join(directory, name)
+                with open(unit, encoding="utf-8") as source, open(copy, "w", encoding="utf-8") as target:
+                    # Neither program nor manual page need be installed here.
+                    target.write(re.sub(r"/usr/sbin/acma-\w+", "/bin/true", source.read()))
+                command = ["systemd-analyze", "verify", "--man=no", "--recursive-errors=no", copy]
+                done = subprocess.run(command, capture_output=True, text=True, check=False)
+            about_it = [line for line in done.stderr.splitlines() if name in line or directory in line]
+            self.assertEqual((done.returncode, about_it), (0, []), done.stderr)
 
 
 if __name__ == "__main__":

@@ -84,6 +84,45 @@ TEST(Step, ForgetsStallsOfFourHoursAgoAtAnyTarget) {
     }
 }
 
+// PSI says nothing of file pages that are read again, and yet they were wanted.
+TEST(Step, SlowsDownWhenOnlyFilePagesComeBack) {
+    const Policy policy{.min_mem = 256_MiB, .max_mem = 2_GiB, .psi = 10_bp};
+    const auto rate_after = [&policy](Bytes refaults_a_step) {
+        Sample sample{.mem_total = 2_GiB, .mem_free = 1_GiB};
+        State state;
+        Time now{Seconds(100)};
+        Decision decision;
+        for (int i = 0; i < 10; ++i) {
+            sample.full_windows_total += 50;
+            sample.refault_file_total += refaults_a_step;
+            decision = step(policy, sample, state, now);
+            now += k_quick_step;
+        }
+        return decision.rate_per_s;
+    };
+    EXPECT_GT(rate_after(Bytes(0)), k_start_rate);
+    EXPECT_LT(rate_after(1_MiB), k_start_rate);
+}
+
+TEST(Step, DoesNotGrowBecauseOfOneWindowThatWasUsedUp) {
+    const Policy policy{.min_mem = 256_MiB, .max_mem = 2_GiB, .psi = 10_bp};
+    const auto rate_after = [&policy](uint64_t full_windows_a_step) {
+        Sample sample{.mem_total = 2_GiB, .mem_free = 1_GiB};
+        State state;
+        state.rate_per_s = k_floor_rate;
+        Time now{Seconds(100)};
+        Decision decision;
+        for (int i = 0; i < 10; ++i) {
+            sample.full_windows_total += full_windows_a_step;
+            decision = step(policy, sample, state, now);
+            now += k_quick_step;
+        }
+        return decision.rate_per_s;
+    };
+    EXPECT_EQ(rate_after(1), k_floor_rate);
+    EXPECT_GT(rate_after(50), k_floor_rate);
+}
+
 // Fast swap: windows of 10 ms are used up as soon as they begin. What was there before page-out
 // found anything to take must not make its steps look long.
 TEST(Step, GrowsWithinASecondOnceWindowsAreUsedUp) {

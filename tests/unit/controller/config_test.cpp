@@ -158,6 +158,9 @@ TEST_F(ConfigFiles, ReadsDropInsInTheOrderOfTheirNames) {
     ASSERT_TRUE(config) << config.error().message;
     EXPECT_EQ(config->connect, "c");
     EXPECT_EQ(config->log_level, "debug");
+    EXPECT_THAT(config->files,
+                testing::ElementsAre(HasSubstr("controller.toml"), HasSubstr("d/10.toml"),
+                                     HasSubstr("d/20.toml")));
 }
 
 TEST_F(ConfigFiles, NamesTheDropInThatIsWrong) {
@@ -170,7 +173,9 @@ TEST_F(ConfigFiles, NamesTheDropInThatIsWrong) {
 
 TEST_F(ConfigFiles, NeedsOnlyAFileThatWasAskedFor) {
     EXPECT_FALSE(load(ConfigFile::must_exist));
-    EXPECT_TRUE(load(ConfigFile::may_be_missing));
+    const auto without = load(ConfigFile::may_be_missing);
+    ASSERT_TRUE(without);
+    EXPECT_TRUE(without->files.empty());
 }
 
 }  // namespace

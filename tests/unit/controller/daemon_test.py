@@ -63,7 +63,7 @@ class Daemon(unittest.TestCase):
 
     def test_check_config_names_file_line_and_key(self):
         good = self.check_config('log-level = "debug"\n')
-        self.assertEqual((good.returncode, good.stderr), (0, ""))
+        self.assertEqual((good.returncode, good.stdout, good.stderr), (0, f"{self.config}: ok\n0 rules\n", ""))
         bad = self.check_config('\nlog-levle = "debug"\n')
         self.assertEqual(bad.returncode, 1)
         self.assertIn(f"{self.config}:2: log-levle: unknown key", bad.stderr)
