@@ -186,16 +186,19 @@ void Channels::accept_one() {
 
 void Channels::serve(const std::vector<pollfd>& fds, const Act& act, Time now) {
     for (const auto& ready : fds) {
-        if (ready.revents == 0) {
-            continue;
-        }
         if (listener_ && ready.fd == listener_.get()) {
-            accept_one();
+            if (ready.revents != 0) {
+                accept_one();
+            }
             continue;
         }
         const auto it = std::find_if(connections_.begin(), connections_.end(),
                                      [&](const Connection& c) { return c.fd() == ready.fd; });
-        if (it != connections_.end() && !it->serve(ready.revents, act, now)) {
+        // No event is news too of a host that was away: it is there and says nothing yet.
+        if (it == connections_.end() || (ready.revents == 0 && !it->host_away)) {
+            continue;
+        }
+        if (!it->serve(ready.revents, act, now)) {
             connections_.erase(it);
         }
     }

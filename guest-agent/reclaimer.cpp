@@ -202,6 +202,7 @@ Status Reclaimer::stop_now() {
         const std::lock_guard lock(mutex_);
         ordered_.reset();
         report_.running = false;
+        report_.error.reset();  // of an order that counts no more
     }
     const std::lock_guard lock(switch_mutex_);
     may_run_ = false;

@@ -54,6 +54,12 @@ def _swapped_in(guest):
     return int(guest.run("grep '^pswpin ' /proc/vmstat").split()[1]) * 4096
 
 
+def _cpu_ticks(guest):
+    """Of the agent, in hundredths of a second (proc_pid_stat(5): utime, stime)."""
+    fields = guest.run("cat /proc/$(cat /tmp/agent.pid)/stat").split()
+    return int(fields[13]) + int(fields[14])
+
+
 def _kdamond_state(guest):
     return guest.run(f"cat {_KDAMONDS}/0/state 2>/dev/null || echo none").strip()
 
@@ -291,6 +297,9 @@ def agent_answers_garbage_with_errors_and_goes_on():
         _start_agent(guest)
         expect("no-channel" not in _problems(guest), str(_problems(guest)))
         host = _Host(guest)
+        before = _cpu_ticks(guest)
+        time.sleep(3)
+        expect(_cpu_ticks(guest) - before < 50, "a host that says nothing keeps the agent busy")
         host.sync(1)
         expect("CommandNotFound" in json.dumps(host.ask('{"execute":"guest-shutdown"}')), "an unknown command")
         expect("error" in host.ask("this is not JSON"), "garbage")
