@@ -23,7 +23,8 @@ bool near(Bytes a, Bytes b) {
 }  // namespace
 
 BalloonWatch::BalloonWatch(const BalloonStart& start, Time now)
-    : ram_(start.ram), actual_(start.actual), expected_(start.actual), last_progress_(now) {
+    : ram_(start.ram), actual_(start.actual), expected_(start.actual) {
+    progressed(now);
     if (start.noted) {
         written_ = start.noted;
         expected_ = *start.noted;
@@ -57,6 +58,11 @@ void BalloonWatch::forget_target() {
     found_unsettled_ = false;
 }
 
+void BalloonWatch::progressed(Time now) {
+    last_progress_ = now;
+    progressed_to_ = actual_;
+}
+
 std::optional<ForeignMove> BalloonWatch::observe(Bytes actual, Time now) {
     const Bytes before = actual_;
     actual_ = actual;
@@ -68,14 +74,16 @@ std::optional<ForeignMove> BalloonWatch::observe(Bytes actual, Time now) {
     if (near(actual, expected_)) {
         arrived_ = true;
         found_unsettled_ = false;
-        last_progress_ = now;
+        progressed(now);
         move_.reset();  // it came back by itself, as after a reboot of the guest
         return std::nullopt;
     }
     const bool same_side = (actual > expected_) == (before > expected_);
     const bool closer = same_side && distance(actual, expected_) <= distance(before, expected_);
     if (!arrived_ && closer && !move_) {
-        last_progress_ = moved ? now : last_progress_;
+        if (distance(actual, expected_) + k_balloon_slack <= distance(progressed_to_, expected_)) {
+            progressed(now);  // a few pages now and then are none
+        }
         const bool set_meanwhile = found_unsettled_ && now - last_progress_ >= k_unsettled_after;
         if (!set_meanwhile) {
             return std::nullopt;
@@ -84,17 +92,18 @@ std::optional<ForeignMove> BalloonWatch::observe(Bytes actual, Time now) {
             forget_target();
             return std::nullopt;
         }
-        move_ = Move{.from = expected_, .last = last_progress_};
+        move_ = Move{.from = expected_, .since = last_progress_, .last = last_progress_};
     }
     if (!move_) {
-        move_ = Move{.from = arrived_ ? expected_ : before, .last = now};
+        move_ = Move{.from = arrived_ ? expected_ : before, .since = now, .last = now};
     } else if (moved) {
         move_->last = now;
     }
-    if (now - move_->last < k_balloon_quiet) {
+    const bool rests = now - move_->last >= k_balloon_quiet;
+    if (!rests && now - move_->since < k_longest_move) {
         return std::nullopt;
     }
-    ForeignMove done{.from = move_->from, .to = actual};
+    ForeignMove done{.from = move_->from, .to = actual, .cut = !rests};
     const bool up = actual > expected_;
     done.raised = up && written_.has_value();
     const bool had_ceiling = ceiling_.has_value();
@@ -105,7 +114,8 @@ std::optional<ForeignMove> BalloonWatch::observe(Bytes actual, Time now) {
         ceiling_ = had_ceiling ? ceiling_ : std::nullopt;  // it lifts a ceiling, it makes none
         pause_correction(now);
     }
-    if (!up) {  // moves up can all be the guest's own
+    // Moves up can all be the guest's own, and a long one is not several.
+    if (!up && !done.cut) {
         count_foreign(done, now);
     }
     return done;
@@ -138,7 +148,7 @@ void BalloonWatch::wrote(Bytes target, Time now) {
     written_ = target;
     expected_ = target;
     arrived_ = near(actual_, target);
-    last_progress_ = now;
+    progressed(now);
     found_unsettled_ = false;
     move_.reset();
 }

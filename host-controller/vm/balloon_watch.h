@@ -18,6 +18,9 @@ namespace acma::host {
 constexpr Bytes k_balloon_slack = 1_MiB;
 // QEMU reports a moving balloon once a second (monitor/monitor.c); twice that is standstill.
 constexpr Micros k_balloon_quiet{2'000'000};
+// A foreign move that goes on for longer is taken as over where it is: a guest that keeps its
+// balloon moving must not keep us from writing.
+constexpr Micros k_longest_move{30'000'000};
 // This many foreign changes in this time mean that somebody else manages the VM.
 constexpr size_t k_foreign_limit = 3;
 constexpr Micros k_foreign_window{600'000'000};
@@ -33,6 +36,7 @@ struct ForeignMove {
     Bytes to;
     bool repeated = false;  // the limit is reached
     bool raised = false;    // past our own target: not a ceiling, to be put right
+    bool cut = false;       // it went on for too long, and perhaps still does
     bool operator==(const ForeignMove&) const = default;
 };
 
@@ -77,9 +81,11 @@ class BalloonWatch {
   private:
     struct Move {
         Bytes from;
+        Time since;
         Time last;
     };
     void rest_at(Bytes size);
+    void progressed(Time now);
     void forget_target();
     void count_foreign(ForeignMove& move, Time now);
     void pause_correction(Time now);
@@ -90,6 +96,7 @@ class BalloonWatch {
     bool arrived_ = true;
     bool seen_moving_ = false;  // so the guest has a driver
     Time last_progress_;
+    Bytes progressed_to_;  // where it was then
     std::optional<Bytes> written_;
     std::optional<Bytes> written_before_;
     std::optional<Bytes> ceiling_;

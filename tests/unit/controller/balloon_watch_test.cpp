@@ -160,6 +160,49 @@ TEST(BalloonWatch, IsStuckWhenTheGuestDoesNotFollow) {
     EXPECT_FALSE(watch.ceiling()) << "a guest that is slow is not somebody else";
 }
 
+TEST(BalloonWatch, IsStuckWhenTheGuestGivesAFewPagesNowAndThen) {
+    BalloonWatch watch = full();
+    watch.wrote(1_GiB, at(0));
+    EXPECT_FALSE(watch.observe(3_GiB, at(1)));
+    for (uint64_t i = 1; i <= 60; ++i) {
+        EXPECT_FALSE(watch.observe(3_GiB - 4_KiB * i, at(1 + static_cast<int64_t>(i))));
+    }
+    EXPECT_TRUE(watch.stuck(at(61)));
+    EXPECT_FALSE(watch.observe(2_GiB, at(62)));
+    EXPECT_FALSE(watch.stuck(at(62)));
+}
+
+TEST(BalloonWatch, EndsAMoveThatNeverRests) {
+    BalloonWatch watch = full();
+    watch.wrote(2_GiB, at(0));
+    (void)watch.observe(2_GiB, at(1));
+    std::optional<ForeignMove> move;
+    int64_t second = 10;
+    for (; !move && second < 100; ++second) {
+        move = watch.observe(3_GiB + 2_MiB * static_cast<uint64_t>(second % 2), at(second));
+    }
+    ASSERT_TRUE(move);
+    EXPECT_TRUE(move->cut);
+    EXPECT_TRUE(move->raised);
+    EXPECT_EQ(second, 41) << "after half a minute";
+    EXPECT_FALSE(watch.must_wait(at(40))) << "it is put right";
+}
+
+TEST(BalloonWatch, TakesNoLongMoveForSeveral) {
+    BalloonWatch watch = full(512_GiB);
+    std::optional<ForeignMove> last;
+    for (int64_t second = 0; second < 300; ++second) {
+        const uint64_t gone = static_cast<uint64_t>(std::min<int64_t>(second, 200));
+        if (const auto move = watch.observe(512_GiB - 2_GiB * gone, at(second))) {
+            EXPECT_FALSE(move->repeated);
+            last = move;
+        }
+    }
+    ASSERT_TRUE(last);
+    EXPECT_FALSE(last->cut);
+    EXPECT_EQ(watch.ceiling(), 112_GiB);
+}
+
 TEST(BalloonWatch, IsAsBeforeWhenAWriteFailed) {
     BalloonWatch watch = full();
     watch.wrote(2_GiB, at(0));

@@ -305,6 +305,24 @@ TEST_F(VmTest, GoesOnHoldingMaxMemHoweverOftenTheGuestDeflatesItsBalloon) {
     EXPECT_FALSE(marked(vm, "balloon-raised"));
 }
 
+TEST_F(VmTest, PutsABalloonRightThatNeverRests) {
+    Vm vm = settled();
+    size_t writes = 0;
+    for (uint64_t second = 0; second < 600; ++second) {
+        pass(Seconds(1));
+        const Actions actions = vm.on_balloon(3_GiB + 2_MiB * (second % 4), now());
+        for (const WriteBalloon& write : only<WriteBalloon>(actions)) {
+            EXPECT_EQ(write.target, 2_GiB);
+            (void)vm.on_balloon_written({}, write.target, now());
+            ++writes;
+        }
+        (void)vm.tick(now());
+        EXPECT_TRUE(second < 30 || marked(vm, "balloon-raised")) << second;
+    }
+    EXPECT_GE(writes, 5U);
+    EXPECT_EQ(vm.summary().state, proto::VmState::managed);
+}
+
 TEST_F(VmTest, CannotHaveItsHistoryFloodedByABalloonThatGoesUpAndDown) {
     Vm vm = settled();
     const auto set =
