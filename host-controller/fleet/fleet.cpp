@@ -56,6 +56,9 @@ void Fleet::up(const HypervisorUp& up) {
     last_outage_.clear();
     log(false, "connected to libvirt, " + std::to_string(up.running.size() + up.unread.size()) +
                    " domains run");
+    for (auto& [id, vm] : vms_) {
+        vm.end_balloon_pause();
+    }
     std::set<VmId> running(up.unread.begin(), up.unread.end());
     for (const DomainFacts& facts : up.running) {
         running.insert(facts.vm);

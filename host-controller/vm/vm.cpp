@@ -117,12 +117,16 @@ Actions Vm::on_call(bool runs, Now now) {
     return actions;
 }
 
+void Vm::end_balloon_pause() {
+    retry_balloon_at_.reset();
+    retry_balloon_in_ = Micros(0);
+}
+
 Actions Vm::on_balloon_written(const Status& outcome, Bytes target, Now now) {
     Actions actions;
     writing_ = false;
     if (outcome) {
-        retry_balloon_at_.reset();
-        retry_balloon_in_ = Micros(0);
+        end_balloon_pause();
         unmark("balloon-refused", now, actions);
         write_note({.target = target, .agent_acts = note_.agent_acts}, actions);
     } else {
@@ -201,6 +205,7 @@ void Vm::choose_policy(Now now, Actions& actions) {
             policy_ = chosen.policy;
             policy_source_ = chosen.source;
             balloon_.end_correction_pause();
+            end_balloon_pause();
             decided("set-policy",
                     policy_ ? "policy from " + policy_source_ + ": " + describe(*policy_)
                             : "the policy was removed: this VM is left alone",
@@ -240,12 +245,17 @@ std::optional<Bytes> Vm::wanted_target() const {
 
 void Vm::decide_balloon(Now now, Actions& actions) {
     const std::optional<Bytes> wanted = wanted_target();
-    const bool waiting = writing_ || balloon_.must_wait(now.mono) ||
-                         (retry_balloon_at_ && now.mono < *retry_balloon_at_);
     if (!wanted) {
         told_target_.reset();
     }
-    if (!wanted || waiting) {
+    if (writing_) {
+        return;
+    }
+    const bool acts = this->acts();
+    if (!wanted || !acts) {
+        unmark("balloon-refused", now, actions);  // it is not asked for any more
+    }
+    if (!wanted || balloon_.must_wait(now.mono)) {
         return;
     }
     const Bytes from = balloon_.target();
@@ -254,9 +264,12 @@ void Vm::decide_balloon(Now now, Actions& actions) {
         balloon_.written() ? *balloon_.written() == *wanted : change <= k_balloon_slack;
     if (in_force) {
         told_target_.reset();
+        unmark("balloon-refused", now, actions);
         return;
     }
-    const bool acts = this->acts();
+    if (retry_balloon_at_ && now.mono < *retry_balloon_at_) {
+        return;
+    }
     if (!acts && told_target_ == wanted) {
         return;
     }

@@ -68,6 +68,8 @@ class Vm {
 
     [[nodiscard]] Actions on_domain(DomainFacts facts, bool policy_written, Now now);
     [[nodiscard]] Actions on_balloon(Bytes actual, Now now);
+    // A refused balloon target is tried again without its pause: what is asked, or who, is new.
+    void end_balloon_pause();
     // libvirt was asked something about the domain, and has not answered yet; or it has.
     [[nodiscard]] Actions on_call(bool runs, Now now);
     [[nodiscard]] Actions on_balloon_written(const Status& outcome, Bytes target, Now now);

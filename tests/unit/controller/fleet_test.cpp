@@ -155,6 +155,17 @@ TEST_F(FleetTest, ChangesNothingWhenLibvirtComesBackAndAllIsAsBefore) {
     EXPECT_EQ(fleet.vms().size(), 1U) << "db ended meanwhile";
 }
 
+TEST_F(FleetTest, TriesARefusedTargetAgainWhenLibvirtComesBack) {
+    Fleet fleet = make();
+    fleet.on_hypervisor(DomainSeen{domain("web", 1), false});
+    hypervisor.finish(Error{ErrorCode::io, "connection lost"});
+    hypervisor.calls.clear();
+    fleet.on_hypervisor(HypervisorDown{"libvirt: connection lost"});
+    fleet.on_hypervisor(HypervisorUp{{domain("web", 1)}});
+    ASSERT_EQ(hypervisor.calls.size(), 1U);
+    EXPECT_EQ(hypervisor.calls[0].what, "balloon");
+}
+
 TEST_F(FleetTest, KeepsAVmThatLibvirtListsButCannotDescribe) {
     Fleet fleet = make();
     settle(fleet, domain("web", 1));

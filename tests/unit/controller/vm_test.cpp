@@ -231,6 +231,34 @@ TEST_F(VmTest, TriesAgainLaterWhenTheBalloonWasRefused) {
     EXPECT_FALSE(marked(vm, "balloon-refused"));
 }
 
+TEST_F(VmTest, CarriesANewPolicyOutAtOnceThoughTheLastTargetWasRefused) {
+    Vm vm = make(domain());
+    (void)vm.start(now());
+    for (int i = 0; i < 8; ++i) {
+        (void)vm.on_balloon_written(Error{ErrorCode::unsupported, "no"}, 2_GiB, now());
+        (void)run(vm, 300);
+    }
+    (void)vm.on_balloon_written(Error{ErrorCode::unsupported, "no"}, 2_GiB, now());
+    EXPECT_THAT(only<WriteBalloon>(set_policy(vm, Policy{512_MiB, 1_GiB})),
+                testing::ElementsAre(WriteBalloon{1_GiB}));
+    (void)vm.on_balloon_written(Error{ErrorCode::unsupported, "no"}, 1_GiB, now());
+    EXPECT_THAT(only<WriteBalloon>(run(vm, 5)), SizeIs(1)) << "the pauses start anew";
+}
+
+TEST_F(VmTest, TellsNoRefusalOfATargetThatNobodyWantsAnyMore) {
+    Policy observe{512_MiB, 1_GiB};
+    observe.mode = Mode::observe;
+    for (const auto& next :
+         {std::optional(k_policy), std::optional(observe), std::optional<Policy>()}) {
+        Vm vm = settled();
+        (void)set_policy(vm, Policy{512_MiB, 1_GiB});
+        (void)vm.on_balloon_written(Error{ErrorCode::unsupported, "no"}, 1_GiB, now());
+        EXPECT_TRUE(marked(vm, "balloon-refused"));
+        EXPECT_THAT(only<WriteBalloon>(set_policy(vm, next)), IsEmpty());
+        EXPECT_FALSE(marked(vm, "balloon-refused"));
+    }
+}
+
 TEST_F(VmTest, MarksAGuestThatDoesNotFollow) {
     Vm vm = make(domain());
     (void)vm.start(now());
