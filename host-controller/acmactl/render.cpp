@@ -121,6 +121,19 @@ void add_agent(std::string& text, const proto::VmAgent& agent) {
         add(text, "  problem", printable(problem.what) + ": " + printable(problem.message));
     }
 }
+
+// " (from 4 GiB, to 2 GiB, psi_bp 3)".
+std::string in_brackets(const std::map<std::string, uint64_t>& numbers) {
+    constexpr std::string_view k_bytes = "_bytes";
+    std::string text;
+    for (const auto& [name, number] : numbers) {
+        const bool size = name.ends_with(k_bytes);
+        text += (text.empty() ? " (" : ", ") +
+                printable(size ? name.substr(0, name.size() - k_bytes.size()) : name) + " " +
+                (size ? human(Bytes(number)) : std::to_string(number));
+    }
+    return text + (text.empty() ? "" : ")");
+}
 }  // namespace
 
 std::string printable(const std::string& text) {
@@ -177,7 +190,7 @@ std::string render_explanation(const proto::Explanation& explanation) {
     std::string text;
     for (const proto::ExplainEntry& entry : explanation.entries) {
         text += utc(entry.time) + "  " + printable(entry.decision) + ": " +
-                printable(entry.reason) + "\n";
+                printable(entry.reason) + in_brackets(entry.numbers) + "\n";
     }
     return text.empty() ? "nothing was decided yet\n" : text;
 }

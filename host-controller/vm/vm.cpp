@@ -6,11 +6,14 @@
 #include <utility>
 
 #include "host-controller/vm/claims.h"
+#include "proto/text.h"
 
 namespace acma::host {
 
 namespace {
 constexpr uint64_t k_balloon_page = 4096;
+// The API takes no longer one (docs/protocol.md), and an agent's own may be as long.
+constexpr size_t k_longest_reason = 512;
 constexpr Micros k_first_balloon_retry{5'000'000};
 constexpr Micros k_longest_balloon_retry{300'000'000};
 // A calm agent counts a sample every 2 s only: one or two may be late, a third is no coincidence.
@@ -512,6 +515,9 @@ void Vm::on_status(const AgentStatus& status, Now now, Actions& actions) {
     if (!standing) {
         check_claims(status, now, actions);
     }
+    if (!claimed_ || claimed_->status.state != status.state) {
+        note_agent_state(status, now);
+    }
     const Time fresh_at = standing ? claimed_->fresh_at : now.mono;
     claimed_ = Claimed{status, now.mono, fresh_at};
     if (now.mono - fresh_at >= k_stale_after) {
@@ -522,6 +528,21 @@ void Vm::on_status(const AgentStatus& status, Now now, Actions& actions) {
     } else if (!standing) {
         unmark("stale", now, actions);
     }
+}
+
+// What the agent decides about page-out is explained by its own words.
+void Vm::note_agent_state(const AgentStatus& status, Now now) {
+    std::map<std::string, uint64_t> numbers{
+        {"psi_bp", status.psi.count()},
+        {"mem_available_bytes", status.mem_available.count()},
+        {"reclaimed_bytes", status.reclaimed_total.count()},
+    };
+    if (host_) {
+        numbers.emplace("host_bytes", host_->total().count());
+    }
+    const std::string sentence =
+        "the agent is " + std::string(to_string(status.state)) + ": " + status.reason;
+    noticed("agent-state", proto::clean_text(sentence, k_longest_reason), now, std::move(numbers));
 }
 
 void Vm::check_claims(const AgentStatus& status, Now now, Actions& actions) {
@@ -584,9 +605,11 @@ void Vm::decided(std::string_view word, std::string reason, Now now, Actions& ac
         History::Cause::decision);
 }
 
-void Vm::noticed(std::string_view word, std::string reason, Now now) {
-    history_.add(proto::ExplainEntry{now.wall, std::string(word), std::move(reason), {}},
-                 History::Cause::guest);
+void Vm::noticed(std::string_view word, std::string reason, Now now,
+                 std::map<std::string, uint64_t> numbers) {
+    history_.add(
+        proto::ExplainEntry{now.wall, std::string(word), std::move(reason), std::move(numbers)},
+        History::Cause::guest);
 }
 
 void Vm::tell(bool warning, std::string text, Now now, Actions& actions) {

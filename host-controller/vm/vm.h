@@ -98,6 +98,7 @@ class Vm {
     void write_note(const StateNote& note, Actions& actions);
     void on_policy_taken(const proto::PolicyInForce& in_force, Now now, Actions& actions);
     void on_status(const AgentStatus& status, Now now, Actions& actions);
+    void note_agent_state(const AgentStatus& status, Now now);
     void check_claims(const AgentStatus& status, Now now, Actions& actions);
     void on_down(const AgentDown& down, Now now, Actions& actions);
     void note_foreign_move(const ForeignMove& move, Now now, Actions& actions);
@@ -106,7 +107,8 @@ class Vm {
     void unmark(std::string_view what, Now now, Actions& actions);
     void decided(std::string_view word, std::string reason, Now now, Actions& actions,
                  std::map<std::string, uint64_t> numbers = {});
-    void noticed(std::string_view word, std::string reason, Now now);
+    void noticed(std::string_view word, std::string reason, Now now,
+                 std::map<std::string, uint64_t> numbers = {});
     void tell(bool warning, std::string text, Now now, Actions& actions);
 
     [[nodiscard]] Mode mode_in_force() const;

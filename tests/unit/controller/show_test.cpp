@@ -91,6 +91,15 @@ TEST(Render, ExplainsInSentencesWithTimes) {
     EXPECT_EQ(ctl::render_explanation({}), "nothing was decided yet\n");
 }
 
+TEST(Render, ShowsTheNumbersOfADecision) {
+    const proto::Explanation why{
+        "web",
+        "u1",
+        {{Seconds(0), "shrink", "because", {{"to_bytes", 1536UL << 20U}, {"psi_bp", 12}}}}};
+    EXPECT_EQ(ctl::render_explanation(why),
+              "1970-01-01T00:00:00Z  shrink: because (psi_bp 12, to 1.5 GiB)\n");
+}
+
 TEST(Render, LetsNoGuestPlayTricksOnTheTerminal) {
     proto::VmDetail detail;
     detail.vm.name = "a\x1b[2J";

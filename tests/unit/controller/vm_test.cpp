@@ -831,6 +831,39 @@ TEST_F(VmTest, ShowsWhatTheAgentSaidAndHowOldItIs) {
     EXPECT_THAT(detail.agent.capabilities, testing::ElementsAre("policy-1"));
 }
 
+TEST_F(VmTest, ExplainsWhatTheAgentDecides) {
+    Vm vm = settled();
+    (void)vm.on_agent(AgentUp{info_of_ours()}, now());
+    (void)vm.on_host_bytes(HostBytes{1_GiB, 1_MiB, Bytes(0), 5_MiB}, now());
+    AgentStatus said = status(1);
+    const auto say = [&](AgentState state, const std::string& reason) {
+        pass(Seconds(1));
+        ++said.sequence;
+        said.uptime += Seconds(1);
+        said.state = state;
+        said.reason = reason;
+        said.psi = 7_bp;
+        (void)vm.on_agent(AgentSaid{said}, now());
+    };
+    say(AgentState::ramping, "psi is below its target");
+    const size_t entries = vm.history().entries().size();
+    EXPECT_EQ(vm.history().entries().back().decision, "agent-state");
+    EXPECT_EQ(vm.history().entries().back().reason,
+              "the agent is ramping: psi is below its target");
+    EXPECT_EQ(vm.history().entries().back().numbers.at("psi_bp"), 7U);
+    EXPECT_EQ(vm.history().entries().back().numbers.at("host_bytes"), (1_GiB + 1_MiB).count());
+    say(AgentState::ramping, "psi is still below its target");
+    EXPECT_EQ(vm.history().entries().size(), entries) << "only what changes";
+    say(AgentState::holding, std::string(512, 'x'));
+    EXPECT_EQ(vm.history().entries().size(), entries + 1);
+    EXPECT_LE(vm.history().entries().back().reason.size(), 512U) << "as the API has it";
+    for (int i = 0; i < 1000; ++i) {
+        say(i % 2 == 0 ? AgentState::ramping : AgentState::settled, std::to_string(i));
+    }
+    EXPECT_LE(vm.history().entries().size(), entries + k_guest_history);
+    EXPECT_EQ(vm.history().entries().front().decision, "set-policy") << "not pushed out";
+}
+
 TEST_F(VmTest, ForgetsWhatOurAgentSaidWhenAnotherIsInItsPlace) {
     Vm vm = settled();
     (void)vm.on_agent(AgentUp{info_of_ours()}, now());
