@@ -100,6 +100,7 @@ void Fleet::gone(const VmId& id, const std::string& why) {
     outside_.agents.leave(id);
     outside_.host_memory.unwatch(id);
     vms_.erase(known);
+    posted_.erase(id);
 }
 
 void Fleet::on_agent(const VmId& id, const AgentEvent& event) {
@@ -225,6 +226,11 @@ Result<proto::Explanation> Fleet::explain(std::string_view domain) const {
     return explanation;
 }
 
+std::optional<Policy> Fleet::policy_to_change(const VmId& vm) const {
+    const auto posted = posted_.find(vm);
+    return posted != posted_.end() ? posted->second.policy : vms_.find(vm)->second.policy();
+}
+
 void Fleet::change_policy(std::string_view domain, const proto::PolicyChange& change,
                           Changed done) {
     const Result<VmId> id = find(domain);
@@ -234,7 +240,7 @@ void Fleet::change_policy(std::string_view domain, const proto::PolicyChange& ch
     if (dry_run_) {
         return done(Error{ErrorCode::permission, "the controller runs with --dry-run"});
     }
-    const std::optional<Policy>& base = vms_.find(*id)->second.policy();
+    const std::optional<Policy> base = policy_to_change(*id);
     const PolicyPatch wanted = base ? to_patch(apply(change, *base)) : change;
     const Result<Policy> policy = complete(wanted, Mode::automatic);
     if (!policy) {
@@ -243,9 +249,15 @@ void Fleet::change_policy(std::string_view domain, const proto::PolicyChange& ch
                                                 "max-mem must be given")
                             : policy.error());
     }
+    const uint64_t number = ++posts_;
+    posted_[*id] = Posted{number, *policy};
     outside_.hypervisor.set_policy(
         *id, *policy,
-        [this, id = *id, policy = *policy, done = std::move(done)](const Status& outcome) {
+        [this, id = *id, policy = *policy, number, done = std::move(done)](const Status& outcome) {
+            if (const auto posted = posted_.find(id);
+                posted != posted_.end() && posted->second.number == number) {
+                posted_.erase(posted);
+            }
             const auto vm = vms_.find(id);
             if (!outcome) {
                 return done(outcome.error().in("the policy stays as it was"));

@@ -6,6 +6,7 @@
 
 #include <functional>
 #include <map>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -54,12 +55,21 @@ class Fleet {
     void write_balloon(const VmId& vm, Bytes target);
     void write_note(const VmId& vm, const StateNote& note);
     void log(bool warning, const std::string& text) { outside_.log(warning, text); }
+    [[nodiscard]] std::optional<Policy> policy_to_change(const VmId& vm) const;
     [[nodiscard]] Result<VmId> find(std::string_view domain) const;
 
     const std::vector<PolicyRule> rules_;
     const bool dry_run_;
     Outside outside_;
     std::map<VmId, Vm> vms_;
+    // The last policy that was posted to the hypervisor and not answered yet: what comes meanwhile
+    // changes this one.
+    struct Posted {
+        uint64_t number = 0;
+        Policy policy;
+    };
+    std::map<VmId, Posted> posted_;
+    uint64_t posts_ = 0;
     proto::HostSummary host_;
     std::string last_outage_;  // said once, not at every attempt to reconnect
 };

@@ -226,6 +226,28 @@ TEST_F(FleetTest, AnswersWithThePolicyInForce) {
     EXPECT_EQ(hypervisor.calls.front().target, 1_GiB) << "the balloon follows at once";
 }
 
+TEST_F(FleetTest, LosesNoneOfTwoChangesAtOnce) {
+    Fleet fleet = make();
+    settle(fleet, domain("web", 1));
+    fleet.change_policy("web", {.max_mem = 1_GiB}, [](const auto&) {});
+    fleet.change_policy("web", {.psi = 50_bp}, [](const auto&) {});
+    hypervisor.finish();
+    fleet.change_policy("web", {.shares = 7}, [](const auto&) {});
+    while (!hypervisor.calls.empty()) {
+        hypervisor.finish();
+    }
+    EXPECT_EQ(fleet.detail("web")->vm.policy, (Policy{512_MiB, 1_GiB, 50_bp, 7, Mode::automatic}));
+}
+
+TEST_F(FleetTest, ForgetsAChangeThatWasRefused) {
+    Fleet fleet = make();
+    settle(fleet, domain("web", 1));
+    EXPECT_FALSE(
+        change(fleet, hypervisor, "web", {.max_mem = 1_GiB}, Error{ErrorCode::io, "disk full"}));
+    EXPECT_TRUE(change(fleet, hypervisor, "web", {.psi = 50_bp}));
+    EXPECT_EQ(fleet.detail("web")->vm.policy->max_mem, 2_GiB);
+}
+
 TEST_F(FleetTest, NeedsBothBoundsForADomainWithoutAPolicy) {
     Fleet fleet = make();
     DomainFacts facts = domain("web", 1);
