@@ -26,7 +26,10 @@ CommandPool::~CommandPool() {
 bool CommandPool::post(const VmId& vm, Command command) {
     {
         const std::lock_guard lock(mutex_);
-        if (waiting_.size() >= k_max_waiting) {
+        const auto of_this =
+            std::count_if(waiting_.begin(), waiting_.end(),
+                          [&vm](const Waiting& waiting) { return waiting.vm == vm; });
+        if (waiting_.size() >= k_max_waiting || of_this >= k_max_waiting_of_one) {
             return false;
         }
         waiting_.push_back(Waiting{vm, std::move(command)});

@@ -40,8 +40,10 @@ class CommandPool {
     static constexpr Micros k_patience{2'000'000};
     // A hired worker goes, with its connection, when it has had nothing to do for this long.
     static constexpr Micros k_rest{60'000'000};
-    // Beyond it a command is refused: something hangs, and later commands would be stale anyway.
+    // Beyond these a command is refused: something hangs, and later commands would be stale anyway.
+    // One domain that hangs must not take up the others' places.
     static constexpr size_t k_max_waiting = 4096;
+    static constexpr std::ptrdiff_t k_max_waiting_of_one = 8;
 
     CommandPool();
     ~CommandPool();  // drops what waits, and waits for what runs

@@ -369,10 +369,11 @@ TEST(CommandPool, KeepsTheOrderOfOneDomain) {
     std::vector<int> order;
     std::promise<void> last;
     CommandPool pool;
-    for (int i = 0; i < 100; ++i) {
+    constexpr int k_last = CommandPool::k_max_waiting_of_one - 1;
+    for (int i = 0; i <= k_last; ++i) {
         ASSERT_TRUE(pool.post(VmId{"a"}, [&order, &last, i](CommandPool::Worker&) {
             order.push_back(i);
-            if (i == 99) {
+            if (i == k_last) {
                 last.set_value();
             }
         }));
@@ -386,7 +387,7 @@ TEST(CommandPool, RunsTheOthersWhileOneDomainHangs) {
     std::promise<void> other_done;
     auto held = release.get_future().share();
     CommandPool pool;
-    for (int i = 0; i < 10; ++i) {
+    for (int i = 0; i < CommandPool::k_max_waiting_of_one; ++i) {
         ASSERT_TRUE(pool.post(VmId{"hangs"}, [held](CommandPool::Worker&) { held.wait(); }));
     }
     ASSERT_TRUE(
@@ -527,10 +528,26 @@ TEST(CommandPool, RefusesWorkWithoutEnd) {
     CommandPool pool;
     size_t taken = 0;
     while (taken < 2 * CommandPool::k_max_waiting &&
-           pool.post(VmId{"hangs"}, [held](CommandPool::Worker&) { held.wait(); })) {
+           pool.post(VmId{"hangs" + std::to_string(taken)},
+                     [held](CommandPool::Worker&) { held.wait(); })) {
         ++taken;
     }
-    EXPECT_LE(taken, CommandPool::k_max_waiting + 1);
+    EXPECT_GE(taken, CommandPool::k_max_waiting);
+    EXPECT_LE(taken, CommandPool::k_max_waiting + CommandPool::k_regular);
+    release.set_value();
+}
+
+TEST(CommandPool, LetsNoDomainFillTheQueueOfTheOthers) {
+    std::promise<void> release;
+    auto held = release.get_future().share();
+    CommandPool pool;
+    int taken = 0;
+    while (taken < 100 && pool.post(VmId{"hangs"}, [held](CommandPool::Worker&) { held.wait(); })) {
+        ++taken;
+    }
+    EXPECT_GE(taken, CommandPool::k_max_waiting_of_one);
+    EXPECT_LE(taken, CommandPool::k_max_waiting_of_one + 1) << "and the one that runs";
+    EXPECT_TRUE(pool.post(VmId{"fine"}, [](CommandPool::Worker&) {}));
     release.set_value();
 }
 
