@@ -176,6 +176,17 @@ Actions Vm::tick(Now now) {
     if (!policy_ || !balloon_.rises(now.mono)) {
         unmark("balloon-raised", now, actions);
     }
+    if (policy_ && policy_->mode == Mode::automatic && yielded_ &&
+        balloon_.actual() > policy_->max_mem + k_balloon_slack) {
+        mark("above-max-mem",
+             "the balloon stands at " + human(balloon_.actual()) + ", above max-mem " +
+                 human(policy_->max_mem) +
+                 ", and is left there, since it was set repeatedly without us; max-mem is held "
+                 "again once the policy is set anew (acmactl set)",
+             now, actions);
+    } else {
+        unmark("above-max-mem", now, actions);
+    }
     if (calling_since_ && now.mono - *calling_since_ >= k_hangs_after) {
         mark("hypervisor-hangs",
              "libvirt has not answered about this domain for " + human(Micros(k_hangs_after)) +
@@ -320,13 +331,21 @@ void Vm::note_foreign_move(const ForeignMove& move, Now now, Actions& actions) {
         }
         return;
     }
+    // Three moves down and we yield; of all others a guest can make as many as it likes.
+    const bool few = !yielded_ && !move.cut && move.to < move.from;
+    yielded_ = yielded_ || (move.repeated && mode_in_force() == Mode::automatic);
     sentence += "it was set by somebody else and counts as a ceiling";
-    if (move.repeated && mode_in_force() == Mode::automatic) {
-        yielded_ = true;
+    if (yielded_) {
         sentence += "; repeated, so this VM is only observed until its policy is set anew";
     }
-    decided("foreign-balloon", sentence, now, actions,
-            {{"from_bytes", move.from.count()}, {"to_bytes", move.to.count()}});
+    std::map<std::string, uint64_t> numbers{{"from_bytes", move.from.count()},
+                                            {"to_bytes", move.to.count()}};
+    if (few) {
+        decided("foreign-balloon", sentence, now, actions, std::move(numbers));
+    } else {
+        tell(false, sentence, now, actions);
+        noticed("foreign-balloon", sentence, now, std::move(numbers));
+    }
     if (balloon_.ceiling() || yielded_) {
         marks_["foreign-balloon"] = sentence;
     } else {

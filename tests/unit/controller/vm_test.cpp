@@ -404,6 +404,48 @@ TEST_F(VmTest, ObservesAfterRepeatedForeignTargetsUntilThePolicyIsSetAnew) {
     EXPECT_THAT(only<WriteBalloon>(actions), testing::ElementsAre(WriteBalloon{2_GiB}));
 }
 
+TEST_F(VmTest, SaysThatAVmIsAboveMaxMemWhereItHasYielded) {
+    Vm vm = settled();
+    (void)foreign(vm, 1_GiB);
+    (void)foreign(vm, 900_MiB);
+    (void)foreign(vm, 800_MiB);
+    EXPECT_FALSE(marked(vm, "above-max-mem"));
+    (void)foreign(vm, 4_GiB);
+    EXPECT_THAT(mark_message(vm, "above-max-mem"),
+                HasSubstr("at 4 GiB, above max-mem 2 GiB, and is left there"));
+    EXPECT_THAT(mark_message(vm, "above-max-mem"), HasSubstr("once the policy is set anew"));
+    EXPECT_THAT(mark_message(vm, "foreign-balloon"), HasSubstr("until its policy is set anew"));
+    obey(vm, set_policy(vm, k_policy));
+    (void)run(vm, 1);
+    EXPECT_FALSE(marked(vm, "above-max-mem"));
+}
+
+TEST_F(VmTest, CannotHaveItsHistoryFloodedByABalloonThatMovesBelowItsTarget) {
+    const auto policies = [](const Vm& vm) {
+        const auto& entries = vm.history().entries();
+        return std::count_if(entries.begin(), entries.end(),
+                             [](const auto& entry) { return entry.decision == "set-policy"; });
+    };
+    Vm up_and_down = settled();
+    for (int i = 0; i < 200; ++i) {
+        (void)foreign(up_and_down, i % 2 == 0 ? 1_GiB : 3_GiB);
+    }
+    EXPECT_EQ(up_and_down.summary().state, proto::VmState::observed);
+    EXPECT_EQ(policies(up_and_down), 1);
+    Vm upwards = settled();
+    for (uint64_t i = 0; i < 200; ++i) {
+        (void)foreign(upwards, 100_MiB + 2_MiB * i);
+    }
+    EXPECT_EQ(upwards.summary().state, proto::VmState::managed);
+    EXPECT_EQ(policies(upwards), 1);
+    Vm restless = settled();
+    for (uint64_t second = 0; second < 7200; ++second) {
+        pass(Seconds(1));
+        (void)restless.on_balloon(100_MiB + 2_MiB * (second * 7 % 64), now());
+    }
+    EXPECT_EQ(policies(restless), 1);
+}
+
 TEST_F(VmTest, TellsTheAgentToObserveWhileSomebodyElseManagesTheVm) {
     Vm vm = settled();
     (void)foreign(vm, 1_GiB);
