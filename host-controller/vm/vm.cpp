@@ -83,9 +83,11 @@ Actions Vm::on_domain(DomainFacts facts, bool policy_written, Now now) {
     if (facts.ram_blocks != facts_.ram_blocks) {
         actions.emplace_back(MeasureHost{facts.ram_blocks});
     }
+    // Whoever wrote it while libvirt was away has written it all the same.
+    const bool differs = facts.policy && facts_.policy && *facts.policy != *facts_.policy;
     facts_ = std::move(facts);
     balloon_.set_ram(facts_.ram);
-    if (policy_written && yielded_) {
+    if ((policy_written || differs) && yielded_) {
         yielded_ = false;
         decided("resume", "the policy was set anew: the balloon is managed again", now, actions);
         unmark("foreign-balloon", now, actions);

@@ -404,6 +404,23 @@ TEST_F(VmTest, ObservesAfterRepeatedForeignTargetsUntilThePolicyIsSetAnew) {
     EXPECT_THAT(only<WriteBalloon>(actions), testing::ElementsAre(WriteBalloon{2_GiB}));
 }
 
+TEST_F(VmTest, ManagesAgainAfterAPolicyThatWasSetWhileLibvirtWasAway) {
+    Vm vm = settled();
+    (void)foreign(vm, 1_GiB);
+    (void)foreign(vm, 900_MiB);
+    (void)foreign(vm, 800_MiB);
+    DomainFacts found = vm.facts();
+    found.policy = Error{ErrorCode::invalid, "bad"};
+    (void)vm.on_domain(found, false, now());
+    EXPECT_EQ(vm.summary().policy, k_policy);
+    found.policy = std::optional(k_policy);
+    (void)vm.on_domain(found, false, now());
+    EXPECT_EQ(vm.summary().state, proto::VmState::observed) << "it is the same";
+    found.policy = std::optional(Policy{512_MiB, 3_GiB});
+    (void)vm.on_domain(found, false, now());
+    EXPECT_EQ(vm.summary().state, proto::VmState::managed);
+}
+
 TEST_F(VmTest, SaysThatAVmIsAboveMaxMemWhereItHasYielded) {
     Vm vm = settled();
     (void)foreign(vm, 1_GiB);
