@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "host-controller/vm/claims.h"
+#include "proto/client_session.h"
 #include "proto/text.h"
 
 namespace acma::host {
@@ -18,6 +19,8 @@ constexpr Micros k_first_balloon_retry{5'000'000};
 constexpr Micros k_longest_balloon_retry{300'000'000};
 // A calm agent counts a sample every 2 s only: one or two may be late, a third is no coincidence.
 constexpr Micros k_stale_after{6'000'000};
+// It is asked every second, and one reply may be slow.
+constexpr Micros k_untold_after = k_stale_after + proto::k_reply_timeout;
 // Host bytes and claims are of different instants while memory moves; what lasts is no accident.
 constexpr Micros k_contradiction_lasts{10'000'000};
 // libvirt answers in milliseconds, or after 30 s when another job holds the domain.
@@ -195,6 +198,7 @@ Actions Vm::tick(Now now) {
                  " or more; its QEMU may hang",
              now, actions);
     }
+    check_age(now, actions);
     // Where the VM is left alone its memory is not our business either.
     if (const auto held = returns_.told(now.mono); held && mode_in_force() != Mode::off) {
         mark("not-returned", *held, now, actions);
@@ -478,6 +482,7 @@ Actions Vm::on_agent(const AgentEvent& event, Now now) {
             return actions;  // it was only asked again
         }
         agent_connected_ = true;
+        agent_up_at_ = now.mono;
         agent_info_ = up->info;
         if (!proto::supports(agent_info_, proto::k_capability_status)) {
             claimed_.reset();  // it was another that said this
@@ -548,6 +553,17 @@ void Vm::on_status(const AgentStatus& status, Now now, Actions& actions) {
              now, actions);
     } else if (!standing) {
         unmark("stale", now, actions);
+    }
+}
+
+// An agent that answers, but with nothing that could be used.
+void Vm::check_age(Now now, Actions& actions) {
+    if (agent_connected_ && claimed_ &&
+        now.mono - std::max(claimed_->at, agent_up_at_) >= k_untold_after) {
+        mark("stale",
+             "the agent has not told its status for " + human(Micros(k_untold_after)) +
+                 " or more, though it answers: its last numbers are not used",
+             now, actions);
     }
 }
 

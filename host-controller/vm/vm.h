@@ -98,6 +98,7 @@ class Vm {
     void write_note(const StateNote& note, Actions& actions);
     void on_policy_taken(const proto::PolicyInForce& in_force, Now now, Actions& actions);
     void on_status(const AgentStatus& status, Now now, Actions& actions);
+    void check_age(Now now, Actions& actions);
     void note_agent_state(const AgentStatus& status, Now now);
     void check_claims(const AgentStatus& status, Now now, Actions& actions);
     void on_down(const AgentDown& down, Now now, Actions& actions);
@@ -138,6 +139,7 @@ class Vm {
     Micros retry_balloon_in_{0};
 
     bool agent_connected_ = false;
+    Time agent_up_at_;  // since when
     proto::AgentInfo agent_info_;
     std::optional<TalkToAgent> agent_order_;
     std::optional<Claimed> claimed_;

@@ -875,6 +875,24 @@ TEST_F(VmTest, MarksNumbersThatStandStill) {
     EXPECT_FALSE(marked(vm, "stale"));
 }
 
+TEST_F(VmTest, MarksTheNumbersOfAnAgentThatAnswersWithErrorsOnly) {
+    Vm vm = settled();
+    (void)vm.on_agent(AgentUp{info_of_ours()}, now());
+    (void)vm.on_agent(AgentSaid{status(7)}, now());
+    (void)run(vm, 10);
+    EXPECT_FALSE(marked(vm, "stale")) << "a reply may be slow";
+    (void)run(vm, 1);
+    EXPECT_THAT(mark_message(vm, "stale"), HasSubstr("though it answers"));
+    (void)vm.on_agent(AgentSaid{status(8)}, now());
+    EXPECT_FALSE(marked(vm, "stale"));
+    (void)vm.on_agent(AgentDown{AgentDown::Why::silent, "x"}, now());
+    (void)run(vm, 60);
+    EXPECT_FALSE(marked(vm, "stale")) << "gone is gone";
+    (void)vm.on_agent(AgentUp{info_of_ours()}, now());
+    (void)run(vm, 1);
+    EXPECT_FALSE(marked(vm, "stale")) << "it has just come back";
+}
+
 TEST_F(VmTest, ShowsWhatTheAgentSaidAndHowOldItIs) {
     Vm vm = settled();
     proto::AgentInfo info;
