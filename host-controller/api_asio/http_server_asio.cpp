@@ -2,6 +2,7 @@
 #include "host-controller/api_asio/http_server_asio.h"
 
 #include <chrono>
+#include <map>
 #include <optional>
 #include <utility>
 
@@ -22,7 +23,8 @@ constexpr size_t k_max_header = 8 * 1024;
 constexpr std::chrono::seconds k_deadline{10};
 // libvirt itself waits 30 s for a busy domain.
 constexpr std::chrono::seconds k_patience{35};
-// Beyond it new connections are closed at once: an operator, a page and a few scrapers need ten.
+// Of each door. Beyond it new connections are closed at once: an operator, a page and a few
+// scrapers need ten. Whoever may come by TCP must not lock out the operator on the unix socket.
 constexpr size_t k_max_connections = 64;
 constexpr std::chrono::seconds k_accept_pause{1};
 
@@ -54,7 +56,7 @@ struct HttpServer::Shared {
     asio::io_context& context;
     Handler handler;
     Log log;
-    size_t connections = 0;
+    std::map<Entrance, size_t> connections{};
     bool stopped = false;
     std::optional<UnixDoor> unix_door{};
     std::optional<TcpDoor> tcp_door{};
@@ -73,9 +75,9 @@ class HttpConnection : public std::enable_shared_from_this<HttpConnection<Protoc
   public:
     HttpConnection(typename Protocol::socket socket, std::shared_ptr<SharedState> shared)
         : stream_(std::move(socket)), shared_(std::move(shared)), patience_(shared_->context) {
-        ++shared_->connections;
+        ++shared_->connections[k_entrance<Protocol>];
     }
-    ~HttpConnection() { --shared_->connections; }
+    ~HttpConnection() { --shared_->connections[k_entrance<Protocol>]; }
     HttpConnection(const HttpConnection&) = delete;
     HttpConnection& operator=(const HttpConnection&) = delete;
 
@@ -198,7 +200,7 @@ void accept_next(Door<Protocol>& door, std::shared_ptr<SharedState> shared) {
                 });
                 return;
             }
-            if (shared->connections < k_max_connections) {
+            if (shared->connections[k_entrance<Protocol>] < k_max_connections) {
                 std::make_shared<HttpConnection<Protocol, SharedState>>(std::move(socket), shared)
                     ->read();
             }

@@ -316,6 +316,25 @@ TEST_F(ServerTest, ServesReadsOverTcpWhenAskedTo) {
     EXPECT_FALSE(second.serve_tcp({"127.0.0.1", 39'178})) << "in use";
 }
 
+TEST_F(ServerTest, AnswersOnTheUnixSocketHoweverManyIdleOverTcp) {
+    constexpr uint16_t k_port = 39'180;
+    ASSERT_TRUE(server->serve_tcp({"127.0.0.1", k_port}));
+    serve();
+    asio::io_context clients;
+    std::vector<asio::ip::tcp::socket> idle;
+    for (int i = 0; i < 64; ++i) {
+        idle.emplace_back(clients).connect({asio::ip::make_address("127.0.0.1"), k_port});
+    }
+    // Those are accepted in order; the next one is closed.
+    std::array<char, 1> byte{};
+    boost::system::error_code closed;
+    idle.emplace_back(clients).connect({asio::ip::make_address("127.0.0.1"), k_port});
+    (void)idle.back().read_some(asio::buffer(byte), closed);
+    EXPECT_TRUE(closed);
+    const auto answer = ctl::ask(path, {"GET", "/x", ""});
+    EXPECT_TRUE(answer) << answer.error().message;
+}
+
 // Takes all descriptors that the process may still open.
 class NoDescriptors {
   public:
