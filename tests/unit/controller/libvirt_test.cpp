@@ -25,6 +25,8 @@ std::atomic<int> qemu_hangs{0};
 
 std::atomic<int> opens_to_fail{0};
 std::atomic<int> connections_opened{0};
+std::mutex opens_tried_mutex;
+std::vector<std::chrono::steady_clock::time_point> opens_tried;
 std::atomic<int> keepalives_set{0};
 std::atomic<int> connections_broken{0};  // so many of the next are found broken
 
@@ -40,6 +42,10 @@ Function* libvirts_own(const char* name) {
 // These stand before libvirt's own for all that is linked into this test.
 virConnectPtr virConnectOpen(const char* uri) {
     ++connections_opened;
+    {
+        const std::lock_guard lock(opens_tried_mutex);
+        opens_tried.push_back(std::chrono::steady_clock::now());
+    }
     return libvirts_own<decltype(virConnectOpen)>("virConnectOpen")(
         takes_one(opens_to_fail) ? "test:///no/such/file" : uri);
 }
@@ -220,6 +226,19 @@ TEST_F(LibvirtTest, KeepsTryingWhenThereIsNoLibvirt) {
     const Status refused = outcome_of([&](Done done) { libvirt.set_balloon(k_vm, 1_GiB, done); });
     ASSERT_FALSE(refused);
     EXPECT_THAT(refused.error().message, HasSubstr("not connected"));
+}
+
+TEST_F(LibvirtTest, LetsLibvirtRestLongerEachTimeThatItIsNotThere) {
+    opens_tried.clear();
+    open("qemu+unix:///system?socket=/nonexistent/libvirt-sock");
+    for (int i = 0; i < 4; ++i) {
+        ASSERT_TRUE(inbox.wait_for<HypervisorDown>());
+    }
+    hypervisor.reset();
+    ASSERT_GE(opens_tried.size(), 4U);
+    for (const size_t i : {0U, 1U, 2U}) {
+        EXPECT_GE(opens_tried[i + 1] - opens_tried[i], std::chrono::milliseconds(500) * (1U << i));
+    }
 }
 
 TEST_F(LibvirtTest, AsksAgainWhenLibvirtFailsInsteadOfTakingTheDomainForGone) {
