@@ -2,6 +2,7 @@
 #include "host-controller/vm/balloon_watch.h"
 
 #include <algorithm>
+#include <utility>
 
 namespace acma::host {
 
@@ -70,6 +71,10 @@ std::optional<ForeignMove> BalloonWatch::observe(Bytes actual, Time now) {
     if (moved) {
         hold_until_.reset();
         seen_moving_ = true;
+    }
+    if (perhaps_written_ && near(actual, *perhaps_written_)) {
+        written_ = std::exchange(perhaps_written_, std::nullopt);
+        expected_ = *written_;
     }
     if (near(actual, expected_)) {
         arrived_ = true;
@@ -145,6 +150,7 @@ bool BalloonWatch::rises(Time now) const {
 
 void BalloonWatch::wrote(Bytes target, Time now) {
     written_before_ = written_;
+    perhaps_written_.reset();
     written_ = target;
     expected_ = target;
     arrived_ = near(actual_, target);
@@ -153,7 +159,8 @@ void BalloonWatch::wrote(Bytes target, Time now) {
     move_.reset();
 }
 
-void BalloonWatch::write_failed() {
+void BalloonWatch::write_failed(bool perhaps) {
+    perhaps_written_ = perhaps ? written_ : std::nullopt;
     written_ = written_before_;
     expected_ = written_.value_or(actual_);
     arrived_ = near(actual_, expected_);

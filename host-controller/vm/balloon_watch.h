@@ -58,8 +58,9 @@ class BalloonWatch {
     [[nodiscard]] std::optional<ForeignMove> observe(Bytes actual, Time now);
 
     void wrote(Bytes target, Time now);
-    // The hypervisor refused the last write: the target is what it was before.
-    void write_failed();
+    // The last write failed: the target is what it was before. Where `perhaps` it is in force all
+    // the same, a balloon that arrives there is taken for ours.
+    void write_failed(bool perhaps);
     void set_ram(Bytes ram) { ram_ = ram; }
     // A new policy is carried out at once, whatever the guest did before.
     void end_correction_pause() { correct_at_.reset(); }
@@ -99,6 +100,7 @@ class BalloonWatch {
     Bytes progressed_to_;  // where it was then
     std::optional<Bytes> written_;
     std::optional<Bytes> written_before_;
+    std::optional<Bytes> perhaps_written_;
     std::optional<Bytes> ceiling_;
     std::optional<Move> move_;  // a foreign move under way
     std::optional<Time> hold_until_;

@@ -138,13 +138,16 @@ Actions Vm::on_balloon_written(const Status& outcome, Bytes target, Now now) {
         unmark("balloon-refused", now, actions);
         write_note({.target = target, .agent_acts = note_.agent_acts}, actions);
     } else {
-        balloon_.write_failed();
+        // Where the connection broke or time ran out, QEMU may have got it before.
+        const ErrorCode why = outcome.error().code;
+        const bool perhaps = why == ErrorCode::io || why == ErrorCode::timeout;
+        balloon_.write_failed(perhaps);
         retry_balloon_in_ =
             std::clamp(retry_balloon_in_ * 2, k_first_balloon_retry, k_longest_balloon_retry);
         retry_balloon_at_ = now.mono + retry_balloon_in_;
         mark("balloon-refused",
-             "the balloon target " + human(target) +
-                 " was not accepted, nothing was changed: " + outcome.error().message,
+             "the balloon target " + human(target) + " was not accepted" +
+                 (perhaps ? "" : ", nothing was changed") + ": " + outcome.error().message,
              now, actions);
     }
     decide_balloon(now, actions);
@@ -283,6 +286,9 @@ void Vm::decide_balloon(Now now, Actions& actions) {
     const bool in_force =
         balloon_.written() ? *balloon_.written() == *wanted : change <= k_balloon_slack;
     if (in_force) {
+        if (acts && balloon_.written()) {  // noted already, unless libvirt did not confirm it
+            write_note({.target = balloon_.written(), .agent_acts = note_.agent_acts}, actions);
+        }
         told_target_.reset();
         unmark("balloon-refused", now, actions);
         return;

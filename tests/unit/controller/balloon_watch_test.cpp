@@ -208,11 +208,35 @@ TEST(BalloonWatch, IsAsBeforeWhenAWriteFailed) {
     watch.wrote(2_GiB, at(0));
     (void)watch.observe(2_GiB, at(1));
     watch.wrote(1_GiB, at(2));
-    watch.write_failed();
+    watch.write_failed(false);
     EXPECT_EQ(watch.written(), 2_GiB);
     EXPECT_EQ(watch.target(), 2_GiB);
     EXPECT_FALSE(watch.observe(2_GiB, at(20)));
     EXPECT_FALSE(watch.stuck(at(60)));
+}
+
+TEST(BalloonWatch, TakesATargetThatWasPerhapsWrittenForItsOwnWhenTheBalloonGetsThere) {
+    for (const bool perhaps : {true, false}) {
+        BalloonWatch watch = full();
+        watch.wrote(2_GiB, at(0));
+        watch.write_failed(perhaps);
+        EXPECT_FALSE(watch.written());
+        EXPECT_FALSE(watch.observe(3_GiB, at(1)));
+        EXPECT_FALSE(watch.observe(2_GiB, at(2)));
+        EXPECT_EQ(watch.observe(2_GiB, at(4)).has_value(), !perhaps);
+        EXPECT_EQ(watch.written(), perhaps ? std::optional(2_GiB) : std::nullopt);
+        EXPECT_EQ(watch.ceiling(), perhaps ? std::nullopt : std::optional(2_GiB));
+    }
+}
+
+TEST(BalloonWatch, ForgetsWhatWasPerhapsWrittenWithTheNextTarget) {
+    BalloonWatch watch = full();
+    watch.wrote(2_GiB, at(0));
+    watch.write_failed(true);
+    watch.wrote(3_GiB, at(1));
+    (void)watch.observe(3_GiB, at(2));
+    EXPECT_TRUE(foreign(watch, 2_GiB, 10));
+    EXPECT_EQ(watch.ceiling(), 2_GiB);
 }
 
 // --- when the VM is first seen --------------------------------------------------------------

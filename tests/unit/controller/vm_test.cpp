@@ -259,6 +259,20 @@ TEST_F(VmTest, TellsNoRefusalOfATargetThatNobodyWantsAnyMore) {
     }
 }
 
+TEST_F(VmTest, KnowsItsOwnTargetThoughTheConnectionBrokeOverIt) {
+    Vm vm = make(domain());
+    (void)vm.start(now());
+    (void)vm.on_balloon_written(Error{ErrorCode::io, "connection lost"}, 2_GiB, now());
+    EXPECT_EQ(mark_message(vm, "balloon-refused").find("nothing was changed"), std::string::npos);
+    Actions all = vm.on_balloon(2_GiB, now());
+    for (Action& action : run(vm, 10)) {
+        all.push_back(std::move(action));
+    }
+    EXPECT_FALSE(marked(vm, "foreign-balloon"));
+    EXPECT_FALSE(marked(vm, "balloon-refused"));
+    EXPECT_THAT(only<WriteNote>(all), testing::ElementsAre(WriteNote{{2_GiB, true}}));
+}
+
 TEST_F(VmTest, MarksAGuestThatDoesNotFollow) {
     Vm vm = make(domain());
     (void)vm.start(now());
