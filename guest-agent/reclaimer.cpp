@@ -14,12 +14,14 @@
 #include "engine/damon/validate.h"
 #include "platform/clock.h"
 #include "platform/file.h"
+#include "platform/proc.h"
 
 namespace acma::agent {
 
 namespace {
 
 constexpr size_t k_kdamond = 0;
+constexpr Bytes k_page{4096};
 // At the calm pace what was done is only read this often: on 6.12 reading takes a tenth of a
 // second.
 constexpr Micros k_totals_age_calm = Seconds(2);
@@ -43,6 +45,16 @@ bool nearly_equal(Bytes a, Bytes b) {
 bool module_enabled(const ReclaimerPaths& paths, const std::string& module) {
     const auto text = platform::read_file(paths.modules + "/" + module + "/parameters/enabled");
     return text && text->starts_with('Y');
+}
+
+// As a share of RAM, rounded down. Without it page-out does not pause.
+Permil low_watermarks(const std::string& zoneinfo) {
+    const auto text = platform::read_file(zoneinfo);
+    const auto zones =
+        text ? platform::parse_zoneinfo(*text, k_page) : Result<platform::ZoneInfo>(text.error());
+    return zones ? Permil(detail::mul_div_saturating(zones->low_watermarks.count(), 1000,
+                                                     zones->managed.count()))
+                 : Permil(0);
 }
 
 // The record is text, one fact a line, in /run: a reboot clears it, and pids with it.
@@ -285,6 +297,7 @@ Status Reclaimer::refresh_regions(const autoscale::Decision& decision) {
                            .probes = 1});
         }
     }
+    pause_below_free_ = low_watermarks(paths_.zoneinfo);
     const bool goes_on =
         on_ && regions_pace_ == autoscale::Pace::quick && decision.pace == autoscale::Pace::quick;
     regions_ = autoscale::worth_monitoring(ram, decision.pace,
@@ -463,7 +476,7 @@ Status Reclaimer::change(const autoscale::Decision& decision) {
             return status;
         }
     }
-    damon::Kdamond next = autoscale::page_out_kdamond(decision, regions_);
+    damon::Kdamond next = autoscale::page_out_kdamond(decision, regions_, pause_below_free_);
     if (!written_.empty() && !written_[0].contexts.empty()) {
         const auto& last = written_[0].contexts[0];
         auto& quota = next.contexts[0].schemes[0].quota;

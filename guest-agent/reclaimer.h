@@ -30,6 +30,7 @@ struct ReclaimerPaths {
     std::string modules = "/sys/module";
     std::string iomem = "/proc/iomem";
     std::string kpageflags = "/proc/kpageflags";
+    std::string zoneinfo = "/proc/zoneinfo";
     std::string owner = "/run/acma/agent.damon";  // says that the configured kdamond is ours
     PageListPaths page_lists;
 };
@@ -93,8 +94,9 @@ class Reclaimer {
     damon::OwnershipRecord record_;
     damon::Kdamonds written_;
     std::vector<damon::Region> regions_;
-    uint64_t regions_map_ = 0;  // see autoscale::Decision
-    uint64_t drained_ = 0;      // see autoscale::Decision
+    Permil pause_below_free_{0};  // the kernel's low watermarks
+    uint64_t regions_map_ = 0;    // see autoscale::Decision
+    uint64_t drained_ = 0;        // see autoscale::Decision
     autoscale::Pace regions_pace_ = autoscale::Pace::quick;
     Time totals_at_{};
     // What its schemes had done when last looked at.

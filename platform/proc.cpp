@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "platform/proc.h"
 
+#include <algorithm>
 #include <array>
 #include <charconv>
 #include <optional>
@@ -103,6 +104,29 @@ Result<MemInfo> parse_meminfo(std::string_view text) {
         return Error{ErrorCode::invalid, "no MemTotal in /proc/meminfo"};
     }
     return info;
+}
+
+Result<ZoneInfo> parse_zoneinfo(std::string_view text, Bytes page_size) {
+    ZoneInfo zones;
+    for_each_line(text, [&](std::string_view line) {
+        line.remove_prefix(std::min(line.find_first_not_of(' '), line.size()));
+        // The trailing space keeps "low" from matching the "low:" of a per-CPU list.
+        constexpr std::array<std::pair<std::string_view, Bytes ZoneInfo::*>, 2> k_fields{{
+            {"managed ", &ZoneInfo::managed},
+            {"low ", &ZoneInfo::low_watermarks},
+        }};
+        for (const auto& [name, member] : k_fields) {
+            if (const auto pages =
+                    line.starts_with(name) ? number_at(line.substr(name.size())) : std::nullopt) {
+                zones.*member += page_size * *pages;
+            }
+        }
+        return true;
+    });
+    if (zones.managed == Bytes(0)) {
+        return Error{ErrorCode::invalid, "no zone with memory in /proc/zoneinfo"};
+    }
+    return zones;
 }
 
 }  // namespace acma::platform

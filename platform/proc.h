@@ -35,4 +35,12 @@ struct MemInfo {
 };
 [[nodiscard]] Result<MemInfo> parse_meminfo(std::string_view text);
 
+// /proc/zoneinfo, summed over all zones.
+struct ZoneInfo {
+    Bytes managed;         // RAM in the page allocator's hands
+    Bytes low_watermarks;  // with less free memory than this the kernel reclaims in the background
+    bool operator==(const ZoneInfo&) const = default;
+};
+[[nodiscard]] Result<ZoneInfo> parse_zoneinfo(std::string_view text, Bytes page_size);
+
 }  // namespace acma::platform

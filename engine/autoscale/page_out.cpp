@@ -173,8 +173,8 @@ damon::Kdamond clearing_kdamond(const std::vector<damon::Region>& regions) {
     return kdamond;
 }
 
-damon::Kdamond page_out_kdamond(const Decision& decision,
-                                const std::vector<damon::Region>& regions) {
+damon::Kdamond page_out_kdamond(const Decision& decision, const std::vector<damon::Region>& regions,
+                                Permil pause_below_free) {
     const PaceAttrs& attrs = attrs_of(decision.pace);
     damon::ReclaimSettings settings;
     settings.min_age = decision.min_age;
@@ -185,6 +185,7 @@ damon::Kdamond page_out_kdamond(const Decision& decision,
         per_window(decision.rate_per_s, decision.pace) / k_page.count() * k_page.count();
     settings.reset_interval = std::chrono::duration_cast<Millis>(attrs.window);
     settings.apply_interval = attrs.apply;
+    settings.pause_below_free = pause_below_free;
     // No weights: everything that matches is equally unaccessed, and ranking by age would starve
     // what has just become cold behind memory that has been cold for longer and cannot be taken.
     settings.weights = {};

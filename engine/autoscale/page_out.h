@@ -45,8 +45,12 @@ constexpr size_t k_accessed_scheme = 1;
 constexpr size_t k_idled_scheme = 2;
 constexpr size_t k_monitored_scheme = 3;
 constexpr size_t k_schemes = 4;
+// While less than `pause_below_free` of RAM is free, nothing is paged out: somebody takes memory
+// faster than it can be found, and the kernel's own reclaim, which he waits for, must not have to
+// share the swap device. DAMON looks at that before each step, sooner than any trigger can fire.
 [[nodiscard]] damon::Kdamond page_out_kdamond(const Decision& decision,
-                                              const std::vector<damon::Region>& regions);
+                                              const std::vector<damon::Region>& regions,
+                                              Permil pause_below_free);
 
 // Once over all regions, from an aggregation interval after the start on, so much in one apply
 // step: a step cannot be interrupted, and looks at millions of pages a second. Until the commit

@@ -19,6 +19,14 @@ Scheme reclaim_scheme(const ReclaimSettings& settings, const Intervals& interval
     scheme.quota.bytes = std::max(settings.bytes, k_no_bytes);
     scheme.quota.reset_interval = settings.reset_interval;
     scheme.quota.weights = settings.weights;
+    if (settings.pause_below_free > Permil(0)) {
+        constexpr Permil k_all{1000};
+        scheme.watermarks = {.metric = WatermarkMetric::free_mem_rate,
+                             .interval = settings.apply_interval,
+                             .high = k_all,
+                             .mid = k_all,
+                             .low = settings.pause_below_free};
+    }
     // NB: no fail_charge, although 7.2 and later have it: a page that is being written to a swap
     // disk is not freed yet and counts as failed. Charged at 1/1024 the quota bounds nothing
     // (measured on 7.3.4 with a quota of 100 MiB/s: 800 MiB written in one apply step of six

@@ -17,6 +17,8 @@ struct ReclaimSettings {
     // At most half of intervals.aggr: a commit starts it anew on 6.12, and one is handled at every
     // aggregation at most, so a longer one would be starved by back-to-back commits.
     Micros apply_interval{50'000};
+    // With less free memory than this share of RAM nothing is paged out; 0 = at any time.
+    Permil pause_below_free{0};
     QuotaWeights weights{Permil(0), Permil(0), Permil(1000)};  // coldest = longest idle
 
     bool operator==(const ReclaimSettings&) const = default;

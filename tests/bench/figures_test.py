@@ -124,7 +124,7 @@ class Tracing(unittest.TestCase):
     def test_only_what_begins_after_a_trigger_in_full_swing_counts(self):
         events = trace.parse("fired 10.000000\nbegun 9.9\nbegun 10.02\nwritten 9.95\nwritten 10.041\nwritten 13.5\nlost 0\n")
         self.assertEqual(
-            trace.stops(events),
+            trace.stops(events, 9_800_000),
             [
                 {
                     "fired_us": 10_000_000,
@@ -137,7 +137,7 @@ class Tracing(unittest.TestCase):
                 }
             ],
         )
-        self.assertEqual(trace.last_begun_us(trace.stops(events)[0]), 41_000)
+        self.assertEqual(trace.last_begun_us(trace.stops(events, 9_800_000)[0]), 41_000)
         self.assertFalse(events.lost)
 
     def test_events_lost_on_any_cpu_are_lost(self):
@@ -151,15 +151,17 @@ class Tracing(unittest.TestCase):
     def test_only_steps_while_pages_are_paged_out_count(self):
         events = trace.Trace(fired=[1000], written=[600, 900, 2000, 9_000_000])
         events.steps = [(0, 500), (550, 610), (700, 720), (1990, 2100), (2200, 5000)]
-        (stop,) = trace.stops(events)
+        (stop,) = trace.stops(events, 1000)
         self.assertEqual((stop["steps"], stop["longest_step_us"], stop["median_step_us"]), (3, 110, 60))
 
     def test_a_trigger_while_nothing_is_paged_out_is_no_trial(self):
-        self.assertEqual(trace.stops(trace.parse("fired 10.0\nwritten 9.0\nbegun 9.9\n")), [])
+        events = trace.parse("fired 10.0\nwritten 9.0\nbegun 9.9\n")
+        self.assertEqual(trace.stops(events, 9_800_000), [])
+        self.assertEqual(len(trace.stops(events, 9_400_000)), 1, "it paused when the spike began")
 
     def test_triggers_of_one_spike_are_one_trial(self):
         events = trace.parse("fired 10.0\nfired 10.4\nwritten 9.9\nwritten 10.1\n")
-        self.assertEqual(len(trace.stops(events)), 1)
+        self.assertEqual(len(trace.stops(events, 9_800_000)), 1)
 
 
 class Instructions(unittest.TestCase):

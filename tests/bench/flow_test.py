@@ -44,7 +44,7 @@ class FakeSubject:
         if "spike" in script:
             return json.dumps({"spike_us": 700_000 if self.name == "ours" else 500_000})
         if "press.log" in script:
-            return '{"ready": true}'
+            return '{"t_us": 9900000}' if "tail" in script else '{"ready": true}'
         if script != trace.FETCH:
             return ""
         self.fetched += 1

@@ -2,6 +2,7 @@
 """Spikes while page-out is under way: how soon it stops. For bench `reclaim` and the e2e test of the same promise."""
 
 import dataclasses
+import json
 import time
 
 from . import series, trace
@@ -34,11 +35,11 @@ def spikes(subject):
         if not subject.wait_at_most(_page_out_runs(subject, subject.now_us()), 30):
             break
         seen = len(subject.triggers())
-        events = _spike_in_ramp(subject)
+        events, spike_us = _spike_in_ramp(subject)
         if events.lost:
             stops.lossy_spikes += 1
             continue
-        stops.trials += trace.stops(events)
+        stops.trials += trace.stops(events, spike_us)
         stops.sampler_triggers_us += subject.triggers()[seen:]
     return stops
 
@@ -61,4 +62,5 @@ def _spike_in_ramp(subject):
     go = "pid=$(pidof acma-press); kill -USR1 $pid; while [ -e /proc/$pid ]; do sleep 0.1; done"
     subject.guest.run(f"{trace.ARM}\n{go}", timeout=120)
     time.sleep(trace.AFTER_US / 1e6 + 0.5)
-    return trace.parse(subject.guest.run(trace.FETCH, timeout=120))
+    events = trace.parse(subject.guest.run(trace.FETCH, timeout=120))
+    return events, json.loads(subject.guest.run("tail -n 1 /tmp/press.log"))["t_us"]

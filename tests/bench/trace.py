@@ -64,11 +64,12 @@ def _steps(calls):
     return [(begin, end) for begin, end in steps if end > begin]
 
 
-def stops(trace, before_us=500_000, after_us=AFTER_US):
-    """One dict for each spike whose trigger fired while pages were being written: how long page-out still began."""
+def stops(trace, spike_us, before_us=500_000, after_us=AFTER_US):
+    """One dict for each trigger of a spike, begun at `spike_us`, before which page-out was under way: how long it still began.
+    Page-out may have paused by itself since the spike began."""
     found = []
     for fired in trace.fired:
-        if not any(fired - before_us <= at <= fired for at in trace.written):
+        if not any(min(spike_us, fired) - before_us <= at <= fired for at in trace.written):
             continue
         if found and fired - found[-1]["fired_us"] < after_us:
             continue  # the same spike, still

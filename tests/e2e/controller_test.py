@@ -27,7 +27,7 @@ class _Host:
 
     def kill_controller(self):
         pid = self.libvirt.run(["pidof", "acma-controller"]).stdout.split()[0]
-        self.libvirt.run(["kill", "-9", pid])
+        self.libvirt.run(["sh", "-c", f"kill -9 {pid}"])  # procps need not be there
         self._controller.wait()
 
     def log(self):

@@ -9,8 +9,7 @@ from .harness import case, expect
 _MOST_US = 100_000
 
 
-# Not kept on 6.12 yet: there, apply steps of more than half a second were seen when a spike takes the last memory.
-@case(each={"kernel": ["7.3"]}, timeout_s=400)
+@case(each={"kernel": ["6.12"]}, full_each=["7.3"], timeout_s=400)
 def page_out_stops_within_100_ms_of_the_psi_trigger(kernel):
     setup = Setup(kernel, "disk", ram_mib=1024, filled_mib=600, hot_mib=100)
     with Subject(setup, Programs(), "stop") as subject:

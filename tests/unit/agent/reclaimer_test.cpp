@@ -40,6 +40,8 @@ struct Guest {
         paths.modules = damon.dir().path("module");
         paths.iomem = damon.dir().path("iomem");
         paths.kpageflags = damon.dir().path("kpageflags");  // not there: all RAM is monitored
+        paths.zoneinfo = damon.dir().write(
+            "zoneinfo", "  pages free 4000\n        low      20\n        managed  8000\n");
         paths.owner = damon.dir().path("run/agent.damon");
         paths.page_lists = {.fraction = damon.dir().path("fraction"),
                             .refresh = damon.dir().path("refresh"),

@@ -68,7 +68,7 @@ TEST(PageOutKdamond, AsksForWholePagesAtAnyRate) {
         for (const Pace pace : {Pace::quick, Pace::calm}) {
             const Decision decision{
                 .page_out = true, .pace = pace, .rate_per_s = Bytes(rate), .min_age = Seconds(1)};
-            const auto kdamond = page_out_kdamond(decision, k_regions);
+            const auto kdamond = page_out_kdamond(decision, k_regions, Permil(30));
             const Bytes bytes = kdamond.contexts[0].schemes[0].quota.bytes;
             EXPECT_TRUE(bytes.count() % 4096 == 0 || bytes == damon::k_no_bytes) << bytes.count();
             EXPECT_GT(bytes.count(), 0U) << "0 would mean without limit";
@@ -79,7 +79,7 @@ TEST(PageOutKdamond, AsksForWholePagesAtAnyRate) {
 
 TEST(PageOutKdamond, TakesOnlyWhatWasNotAccessedForTheAgeAskedFor) {
     const Decision decision{.page_out = true, .rate_per_s = 100_MiB, .min_age = Seconds(4)};
-    const auto kdamond = page_out_kdamond(decision, k_regions);
+    const auto kdamond = page_out_kdamond(decision, k_regions, Permil(30));
     const auto& context = kdamond.contexts[0];
     EXPECT_EQ(context.schemes[0].pattern.nr_accesses.max, SampleCount(0));
     EXPECT_GE(context.attrs.intervals.aggr *
@@ -87,12 +87,26 @@ TEST(PageOutKdamond, TakesOnlyWhatWasNotAccessedForTheAgeAskedFor) {
               Seconds(4));
 }
 
+TEST(PageOutKdamond, PausesWhileTheKernelItselfReclaimsButGoesOnCounting) {
+    const Decision decision{.page_out = true, .rate_per_s = 100_MiB, .min_age = Seconds(4)};
+    const auto kdamond = page_out_kdamond(decision, k_regions, Permil(30));
+    const auto& schemes = kdamond.contexts[0].schemes;
+    const auto& marks = schemes[k_page_out_scheme].watermarks;
+    EXPECT_EQ(marks.metric, damon::WatermarkMetric::free_mem_rate);
+    EXPECT_EQ(marks.low, Permil(30));
+    EXPECT_EQ(marks.mid, Permil(1000)) << "it goes on as soon as there is that much again";
+    EXPECT_EQ(schemes[k_accessed_scheme].watermarks.metric, damon::WatermarkMetric::none);
+    EXPECT_TRUE(damon::validate({kdamond}, {}).ok());
+    const auto unknown = page_out_kdamond(decision, k_regions, Permil(0));
+    EXPECT_EQ(unknown.contexts[0].schemes[k_page_out_scheme].watermarks, damon::Watermarks{});
+}
+
 // 6.12 splits up to half of max, 7.3 some up to max; two neighbours are merged up to a min-th of
 // all, and 7.3 cuts what is larger than that.
 TEST(PageOutKdamond, GivesTheQuickPaceAGridThatDamonLeavesAsItIs) {
     const Decision decision{.page_out = true, .rate_per_s = 100_MiB, .min_age = Seconds(4)};
     for (const auto& kdamond :
-         {page_out_kdamond(decision, k_regions), clearing_kdamond(k_regions)}) {
+         {page_out_kdamond(decision, k_regions, Permil(30)), clearing_kdamond(k_regions)}) {
         const auto& grid = kdamond.contexts[0].targets[0].regions;
         const auto& bounds = kdamond.contexts[0].attrs.nr_regions;
         EXPECT_GT(grid.size(), bounds.max / 2);
@@ -115,7 +129,7 @@ TEST(PageOutKdamond, GivesTheQuickPaceAGridThatDamonLeavesAsItIs) {
 
 TEST(PageOutKdamond, CountsWhatIsAccessedAndWhatHasJustBecomeIdle) {
     const Decision decision{.page_out = true, .rate_per_s = 100_MiB, .min_age = Seconds(4)};
-    const auto kdamond = page_out_kdamond(decision, k_regions);
+    const auto kdamond = page_out_kdamond(decision, k_regions, Permil(30));
     const auto& schemes = kdamond.contexts[0].schemes;
     ASSERT_EQ(schemes.size(), k_schemes);
     for (const size_t counting : {k_accessed_scheme, k_idled_scheme, k_monitored_scheme}) {

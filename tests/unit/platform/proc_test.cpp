@@ -52,6 +52,21 @@ TEST(ParseMemInfo, ReadsKibibytes) {
     EXPECT_EQ(info->swap_free, to_bytes(Kibibytes(1886204)));
 }
 
+TEST(ParseZoneInfo, SumsUpTheZones) {
+    const auto zones = parse_zoneinfo(
+        "Node 0, zone      DMA\n  pages free     3840\n        boost    0\n        min      21\n"
+        "        low      26\n        high     31\n        managed  3840\n        cma      0\n"
+        "  pagesets\n    cpu: 0\n              count:    0\n              high:     7\n"
+        "              low:      9\nNode 0, zone    DMA32\n  pages free     130000\n"
+        "        low      3404\n        managed  497000\nNode 0, zone   Normal\n"
+        "        low      0\n        managed  0\n",
+        4_KiB);
+    ASSERT_TRUE(zones.ok());
+    EXPECT_EQ(zones->low_watermarks, 4_KiB * (26 + 3404));
+    EXPECT_EQ(zones->managed, 4_KiB * (3840 + 497000));
+    EXPECT_FALSE(parse_zoneinfo("", 4_KiB).ok());
+}
+
 TEST(ParseMemInfo, NeedsATotal) {
     EXPECT_FALSE(parse_meminfo("MemFree: 1 kB\n").ok());
     EXPECT_FALSE(parse_meminfo("").ok());
