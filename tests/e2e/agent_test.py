@@ -166,14 +166,14 @@ def pressure_stops_page_out_and_memory_comes_back(kernel):
         _wait_for_page_out(guest, 200)
         small = guest.host_bytes()
         # More than what can be free: the kernel has to reclaim, tasks stall.
-        guest.run("acma-workload touch --mib 950 --hot-mib 100 --period-ms 200 >/tmp/more.log &")
+        guest.run("acma-workload touch --mib 950 --hot-mib 100 --period-ms 200 >/tmp/more.log & echo $! >/tmp/more.pid")
         wait_until(lambda: _status(guest)["state"] == "holding", 60, lambda: guest.run("tail -20 /tmp/agent.log"), every_s=0.1)
         expect(_kdamond_state(guest) == "off", "page-out is on")
         wait_until(lambda: "rounds" in guest.run("cat /tmp/more.log"), 120, "it did not get its memory")
         expect(guest.host_bytes() > small, f"host bytes {small >> 20} -> {guest.host_bytes() >> 20} MiB")
         log = guest.run("cat /tmp/agent.log")
         expect("the PSI trigger fired" in log, log[-3000:])
-        guest.run("kill $(pidof -s acma-workload)")  # the newest
+        guest.run("kill $(cat /tmp/more.pid)")
         # At its end the first one reads all that it ever wrote.
         wait_until(lambda: guest.run("cat /tmp/workload.end", check=False).status == 0, 120, "it did not get its memory back")
         expect(guest.run("cat /tmp/workload.end").strip() == "0", "memory lost its content")
