@@ -104,10 +104,20 @@ int run(int argc, char** argv) {
     CLI::App* top_verb = verb("top", "All running domains, again and again",
                               [&target, &top_options] { return top(target, top_options); });
     takes_json(top_verb);
+    const CLI::Validator seconds(
+        [](std::string& text) {
+            double value = 0;
+            // CLI::Range takes "nan".
+            const bool good =
+                CLI::detail::lexical_cast(text, value) && value >= 0.1 && value <= 3600;
+            return good ? "" : "'" + text + "' is not between 0.1 and 3600 seconds";
+        },
+        "");
     top_verb->add_option("--interval", top_options.interval_s, "Seconds between refreshes")
-        ->check(CLI::Range(0.1, 3600.0))
+        ->check(seconds)
         ->capture_default_str();
-    top_verb->add_option("--count", top_options.count, "End after this many; 0: never");
+    top_verb->add_option("--count", top_options.count, "End after this many; 0: never")
+        ->check(CLI::Range(uint64_t{0}, uint64_t{1'000'000'000}));
 
     try {
         app.parse(argc, argv);

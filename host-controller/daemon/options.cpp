@@ -13,8 +13,19 @@ std::optional<DaemonOptions> parse_options(int argc, char** argv, int& exit_code
     auto* config = app.add_option("--config", options.config_path, "Config file")
                        ->type_name("FILE")
                        ->capture_default_str();
-    app.add_option("--connect", options.connect, "libvirt URI (qemu:///system)")->type_name("URI");
-    app.add_option("--socket", options.socket, "Unix socket of the API")->type_name("PATH");
+    const CLI::Validator not_empty(
+        [](const std::string& text) { return text.empty() ? "must not be empty" : ""; }, "");
+    const CLI::Validator absolute(
+        [](const std::string& text) {
+            return text.starts_with('/') ? "" : "must be an absolute path";
+        },
+        "");
+    app.add_option("--connect", options.connect, "libvirt URI (qemu:///system)")
+        ->type_name("URI")
+        ->check(not_empty);
+    app.add_option("--socket", options.socket, "Unix socket of the API")
+        ->type_name("PATH")
+        ->check(absolute);
     app.add_option("--log-level", options.log_level, "debug, info, warning, error or critical")
         ->check(CLI::IsMember({"debug", "info", "warning", "error", "critical"}));
     app.add_flag("--check-config", options.check_config, "Say whether the config is good, and end");

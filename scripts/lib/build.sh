@@ -18,7 +18,7 @@ build_all() {
     local directory=$1
     say "building $directory"
     ninja -C "$directory" "${@:2}" >"$log_dir/ninja.log" 2>&1 || {
-        grep -E -B 2 -A 12 'FAILED|error:' "$log_dir/ninja.log" | head -n 80 >&2
+        grep -a -E -B 2 -A 12 'FAILED|error:' "$log_dir/ninja.log" | head -n 80 >&2
         return 1
     }
 }

@@ -81,11 +81,14 @@ def _measure(setup, case, programs, report, say, keep):
         report.add(KDAMOND_INSNS, "ours", case, _rate(readings, "kdamond"))
 
 
+def setups(kernels):
+    # Swap that needs no device: while the guest waits for one, its clock jumps from timer to timer. Less memory than in
+    # `reclaim`, because the guest is slow; what the settled agent does depends on how many regions it watches.
+    return [Setup(kernel, "zram", ram_mib=1024, filled_mib=400, hot_mib=100) for kernel in kernels]
+
+
 def run(given, programs, report, say):
-    for kernel in given.kernel:
-        # Swap that needs no device: while the guest waits for one, its clock jumps from timer to timer. Less memory than in
-        # `reclaim`, because the guest is slow; what the settled agent does depends on how many regions it watches.
-        setup = Setup(kernel, "zram", ram_mib=1024, filled_mib=400, hot_mib=100)
+    for setup in setups(given.kernel):
         if given.case and not any(part in setup.name for part in given.case):
             continue
         case = {**setup.case(), "icount": True, "vcpus": 1}

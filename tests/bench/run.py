@@ -40,6 +40,9 @@ def parse(arguments):
     unknown = set(given.part or []) - set(_BENCHES[given.name].PARTS)
     if unknown:
         parser.error(f"{given.name} has no part {', '.join(sorted(unknown))}")
+    names = [setup.name for setup in _BENCHES[given.name].setups(given.kernel)]
+    if given.case and not any(part in name for part in given.case for name in names):
+        parser.error(f"no case has {' or '.join(given.case)} in its name")
     if given.seed is None:
         given.seed = random.randrange(1 << 31)
     for path in (given.keep, given.json and os.path.dirname(os.path.abspath(given.json))):

@@ -161,7 +161,7 @@ def agent_leaves_the_guest_as_it_was(kernel):
 @case(each={"kernel": ["6.12"]}, full_each=["7.3"], timeout_s=300)
 def pressure_stops_page_out_and_memory_comes_back(kernel):
     with Guest(_options(kernel)) as guest:
-        _fill(guest, 700, 50, options="--seconds 60 --verify 1")
+        _fill(guest, 700, 50, options="--seconds 40 --verify 1")
         _start_agent(guest)
         _wait_for_page_out(guest, 200)
         small = guest.host_bytes()

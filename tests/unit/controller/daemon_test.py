@@ -74,8 +74,11 @@ class Daemon(unittest.TestCase):
         self.assertEqual(subprocess.run(command, capture_output=True, check=False).returncode, 1)
 
     def test_a_wrong_command_line_is_a_usage_error(self):
-        self.assertEqual(subprocess.run([CONTROLLER, "--nope"], capture_output=True, check=False).returncode, 2)
+        for arguments in (["--nope"], ["--socket", "here.sock"], ["--socket", ""], ["--connect", ""]):
+            done = subprocess.run([CONTROLLER, *arguments], capture_output=True, check=False, timeout=20)
+            self.assertEqual(done.returncode, 2, arguments)
         for arguments in ([], ["nope"], ["show"], ["set", "test"], ["set", "test", "--psi", "0%"],
+                          ["top", "--interval", "nan"], ["top", "--count", "-1"],
                           ["set", "test", "--max-mem", "512"]):
             self.assertEqual(self.ctl(*arguments).returncode, 2, arguments)
 
