@@ -93,6 +93,7 @@ _TRACE = """# tracer: nop
 #           TASK-PID     CPU#  |||||  TIMESTAMP  FUNCTION
        kdamond.0-318     [001] d.... 47.100000: acma_entered: (damon_pa_apply_scheme+0x0/0x620)
        kdamond.0-318     [001] ..... 47.100010: damos_before_apply: ctx_idx=0 scheme_idx=0 target_idx=0 nr_regions=40 1-2: 0 25
+       kdamond.0-318     [001] ..... 47.100011: damos_before_apply: ctx_idx=0 scheme_idx=3 target_idx=0 nr_regions=40 1-2: 0 25
        kdamond.0-318     [001] d..1. 47.100200: acma_swapout: (__swap_writepage+0x0/0x3a0)
        kdamond.0-318     [001] d.... 47.140000: acma_left: (damos_apply_scheme+0x1b1/0x6a0 <- damon_pa_apply_scheme)
           psimon-271     [000] d.h4. 47.150000: sched_waking: comm=acma-agent pid=300 prio=120 target_cpu=000

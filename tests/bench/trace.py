@@ -11,6 +11,7 @@ _TRACING = "/sys/kernel/tracing"
 AFTER_US = 2_500_000
 # A kdamond that pauses for longer than this between two regions has slept: its sample sleep is 4 ms.
 STEP_PAUSE_US = 1_000
+# The first scheme is the one that pages out; the others only count (engine/autoscale/page_out.h).
 # Everything on CLOCK_MONOTONIC, as acma-sampler's times. Page-out begins with a region at damos_before_apply and with a
 # page at __swap_writepage (the tracepoint mm_vmscan_write_folio comes when zram has written it). The kernel's own reclaim
 # writes pages too, so only kdamonds' count. An apply step is a row of calls of damon_pa_apply_scheme.
@@ -24,7 +25,7 @@ echo 1 >events/kprobes/enable && echo 1 >tracing_on"""
 # Only the times, in their order: a second of page-out writes tens of thousands of pages. What a full buffer overwrote is
 # not marked in the trace, only counted.
 FETCH = f"""cd {_TRACING}; echo 0 >tracing_on
-awk '$5 == "sched_waking:" && $1 ~ /^psimon-/ {{print "fired", $4}} $5 == "damos_before_apply:" {{print "begun", $4}}
+awk '$5 == "sched_waking:" && $1 ~ /^psimon-/ {{print "fired", $4}} $5 == "damos_before_apply:" && $7 == "scheme_idx=0" {{print "begun", $4}}
 $5 == "acma_swapout:" {{print "written", $4}} $5 == "acma_entered:" {{print "entered", $4}} $5 == "acma_left:" {{print "left", $4}}' trace
 awk -F ': ' '/^(overrun|commit overrun|dropped events):/ {{print "lost", $2}}' per_cpu/cpu*/stats"""
 
