@@ -59,7 +59,7 @@ def _rate(readings, prefix):
 
 def _measure(setup, case, programs, report, say, keep):
     # Without a sampler and without --verbose: this is what the agent costs when nobody looks.
-    with Subject(setup, programs, "agent", keep, sampled=False, smp=1, icount=True, boot_timeout_s=300) as subject:
+    with Subject(setup, programs, "agent", keep, sampled=False) as subject:
         subject.settle()
         say(f"{setup.name}: settled; measuring {INTERVALS * INTERVAL_S} guest seconds")
         script = f"sleep {REST_S}\n{_READ}\nfor i in $(seq {INTERVALS}); do sleep {INTERVAL_S}\n{_READ}\ndone"
@@ -84,14 +84,14 @@ def _measure(setup, case, programs, report, say, keep):
 def setups(kernels):
     # Swap that needs no device: while the guest waits for one, its clock jumps from timer to timer. Less memory than in
     # `reclaim`, because the guest is slow; what the settled agent does depends on how many regions it watches.
-    return [Setup(kernel, "zram", ram_mib=1024, filled_mib=400, hot_mib=100) for kernel in kernels]
+    return [Setup(kernel, "zram", ram_mib=1024, filled_mib=400, hot_mib=100, icount=True) for kernel in kernels]
 
 
 def run(given, programs, report, say):
     for setup in setups(given.kernel):
         if given.case and not any(part in setup.name for part in given.case):
             continue
-        case = {**setup.case(), "icount": True, "vcpus": 1}
+        case = setup.case()
         say(f"{setup.name}: ours")
         try:
             _measure(setup, case, programs, report, say, given.keep)

@@ -53,6 +53,9 @@ class FakeSubject:
     def start_agent(self):
         pass
 
+    def begin_again(self):
+        pass
+
     def settle(self):
         pass
 
@@ -99,7 +102,7 @@ class FakeSubject:
 
 
 class Course(unittest.TestCase):
-    def run_case(self, dies=(), lossy_traces=()):
+    def run_case(self, dies=(), lossy_traces=(), **setup):
         report = Report("reclaim", {}, reclaim.METRICS)
         with (
             mock.patch.object(reclaim, "Subject", FakeSubject),
@@ -108,12 +111,12 @@ class Course(unittest.TestCase):
             mock.patch.object(reclaim.time, "sleep"),
             mock.patch.object(stop.time, "sleep"),
         ):
-            reclaim.Case(Setup("7.3", "zram"), None, report, lambda _: None, None, random.Random(1)).run(reclaim.PARTS)
+            reclaim.Case(Setup(**{"kernel": "7.3", "swap": "disk", **setup}), None, report, lambda _: None, None, random.Random(1)).run(reclaim.PARTS)
         return {row["metric"]: row for row in report.rows()}
 
     def test_every_metric_gets_a_figure(self):
         rows = self.run_case()
-        self.assertEqual(set(rows), {metric.name for metric in reclaim.METRICS})
+        self.assertEqual(set(rows), {metric.name for metric in reclaim.METRICS} - {"ramp_by_clock_s", "workload_loss_pct"})
         # The unlimited quota is as fast, so nine tenths of it count, reached by the window that has nine of ten steps.
         self.assertEqual(rows["ramp_s"]["ours"], 0.9)
         self.assertEqual(set(rows["ramp_s"]["peers"]), {"kernel_tuner", "kernel_tuner_temporal"})
@@ -121,21 +124,28 @@ class Course(unittest.TestCase):
         self.assertEqual(rows["idle_settle_s"]["ours"], 20)
         self.assertEqual(rows["spike_extra_ms"]["ours"], 200)
         self.assertEqual(rows["stop_ms"]["ours"], 30)
-        self.assertEqual(rows["workload_loss_pct"]["ours"], 2.91)
+
+    def test_the_ramp_on_zram_counts_in_guests_that_count_instructions(self):
+        by_clock = self.run_case(swap="zram")
+        self.assertNotIn("ramp_s", by_clock)
+        self.assertEqual((by_clock["ramp_by_clock_s"]["ours"], by_clock["idle_settle_s"]["ours"]), (0.9, 20))
+        counted = self.run_case(swap="zram", icount=True)
+        self.assertEqual(set(counted), {"ramp_s", "ramp_psi_over_target", "workload_loss_pct"})
+        self.assertEqual((counted["ramp_s"]["ours"], counted["workload_loss_pct"]["ours"]), (0.9, 2.91))
 
     def test_the_case_of_the_workloads_loss_is_the_guest_that_it_was_measured_in(self):
-        rows = self.run_case()
+        rows = self.run_case(swap="zram", icount=True)
         (case,) = rows["workload_loss_pct"]["cases"]
-        self.assertEqual(case["case"], "7.3/zram/icount")
+        self.assertEqual(case["case"], "7.3/zram/icount/1024")
         self.assertEqual([case[key] for key in ("ram_mib", "filled_mib", "hot_mib", "vcpus")], [1024, 400, 100, 1])
         self.assertTrue(case["icount"])
         self.assertEqual(case["ours"]["ours"]["samples"]["rows"], [[200_000_000, 206_000, 10]])
         (other,) = rows["ramp_s"]["cases"]
-        self.assertEqual((other["case"], other["ram_mib"], other["unlimited_bytes_per_s"]), ("7.3/zram", 2048, 99_983_360))
+        self.assertEqual((other["case"], other["ram_mib"], other["unlimited_bytes_per_s"]), ("7.3/zram/icount/2048", 2048, 99_983_360))
 
     def test_a_loss_that_could_not_be_measured_names_its_own_guest_too(self):
-        (case,) = self.run_case(dies=("loss-ours",))["workload_loss_pct"]["cases"]
-        self.assertEqual((case["case"], case["ours"]["value"]), ("7.3/zram/icount", None))
+        (case,) = self.run_case(dies=("loss-ours",), swap="zram", icount=True)["workload_loss_pct"]["cases"]
+        self.assertEqual((case["case"], case["ours"]["value"]), ("7.3/zram/icount/1024", None))
 
     def test_a_spike_whose_trace_lost_events_does_not_count(self):
         row = self.run_case(lossy_traces=(1, 3))["stop_ms"]
@@ -144,13 +154,14 @@ class Course(unittest.TestCase):
 
     def test_without_a_whole_trace_there_is_no_stop_ms(self):
         row = self.run_case(lossy_traces=(1, 2, 3))["stop_ms"]
-        self.assertEqual((row["ours"], row["why"]), (None, "7.3/zram: the traces of 3 spikes lost events"))
+        self.assertEqual((row["ours"], row["why"]), (None, "7.3/disk: the traces of 3 spikes lost events"))
 
     def test_a_guest_that_dies_leaves_its_own_figures_empty_with_the_reason(self):
-        rows = self.run_case(dies=("without", "loss-without"))
+        counted = self.run_case(dies=("loss-without",), swap="zram", icount=True)
+        self.assertIsNone(counted["workload_loss_pct"]["ours"])
+        self.assertIn("without did not boot", counted["workload_loss_pct"]["why"])
+        rows = self.run_case(dies=("without",))
         self.assertIsNone(rows["spike_extra_ms"]["ours"])
-        self.assertIsNone(rows["workload_loss_pct"]["ours"])
-        self.assertIn("without did not boot", rows["workload_loss_pct"]["why"])
         self.assertEqual(rows["stop_ms"]["ours"], 30)
         self.assertEqual(rows["idle_settle_s"]["ours"], 20)
 

@@ -17,8 +17,9 @@ from .subject import Programs
 _BENCHES = {"reclaim": reclaim, "agent": agent}
 _EPILOG = """
 examples:
-  scripts/bench reclaim --json reclaim.json       everything: four cases (6.12 and 7.3, swap on disk and zram)
+  scripts/bench reclaim --json reclaim.json       everything: 6.12 and 7.3, swap on disk and zram
   scripts/bench reclaim --kernel 7.3 --case disk --part stop
+  scripts/bench reclaim --case 6.12/rotating      a swap disk of a guest without the agent's udev rules
   scripts/bench agent --json agent.json
 docs/benchmarks.md says what each figure is. The exit status is 0 when the bench ran, whatever it found. Close other work
 on the machine before you believe a time: each case says how many cores others kept busy.

@@ -26,14 +26,15 @@ class Stops:
 
 
 def spikes(subject):
-    """Starts the agent too, in a guest whose memory is filled."""
+    """Each in the ramp of an agent that has just been started, in a guest whose memory has just been filled."""
     stops = Stops()
     for number in range(SPIKES):
+        if number > 0:
+            subject.begin_again()
         _ready_to_press(subject)
-        if number == 0:
-            subject.start_agent()
+        subject.start_agent()
         if not subject.wait_at_most(_page_out_runs(subject, subject.now_us()), 30):
-            break
+            continue
         seen = len(subject.triggers())
         events, spike_us = _spike_in_ramp(subject)
         if events.lost:

@@ -65,24 +65,31 @@ class Programs:
 @dataclasses.dataclass(frozen=True)
 class Setup:
     kernel: str
-    swap: str  # "disk" or "zram"
+    swap: str  # "disk", "rotating" or "zram" (tests/rig/guest.py)
     ram_mib: int = 2048
     filled_mib: int = 1200
     hot_mib: int = 200
+    icount: bool = False  # guest time counts instructions, on one vCPU
 
     @property
     def name(self):
-        return f"{self.kernel}/{self.swap}"
+        return f"{self.kernel}/{self.swap}" + (f"/icount/{self.ram_mib}" if self.icount else "")
+
+    @property
+    def vcpus(self):
+        return 1 if self.icount else 2
 
     def case(self):
-        return {"case": self.name, **dataclasses.asdict(self)}
+        return {"case": self.name, **dataclasses.asdict(self), "vcpus": self.vcpus}
 
     def options(self, programs, **changes):
         return dataclasses.replace(
             Options(
                 kernel=self.kernel,
                 memory_mib=self.ram_mib,
-                smp=2,
+                smp=self.vcpus,
+                icount=self.icount,
+                boot_timeout_s=300 if self.icount else Options.boot_timeout_s,
                 swap=f"{self.swap}:{self.ram_mib}",
                 add=programs.added(),
                 channels=[_SAMPLES, _WORKLOAD],
@@ -157,7 +164,7 @@ class Subject:
         self.start_us = None  # guest time at which what steers memory was started
         self.start_host_s = None
         self._host = []  # [(host time, host bytes)]
-        self._keep = os.path.join(keep, f"{setup.kernel}-{setup.swap}-{name}") if keep else None
+        self._keep = os.path.join(keep, f"{setup.name.replace('/', '-')}-{name}") if keep else None
         self._files = []
         self._done = threading.Event()
         self._gone = False
@@ -214,7 +221,7 @@ class Subject:
     # --- what steers it
 
     def start_agent(self):
-        self._started(self.guest.run("cut -d ' ' -f 1 /proc/uptime; acma-agent run --verbose >/tmp/agent.log 2>&1 &"))
+        self._started(self.guest.run("cut -d ' ' -f 1 /proc/uptime; acma-agent run --verbose >>/tmp/agent.log 2>&1 &"))
 
     def settle(self):
         """The agent is started, and has settled. Without samples and --verbose: as when nobody looks."""
@@ -246,6 +253,15 @@ class Subject:
 
     def resume(self):
         self.guest.qmp.command("cont")
+
+    def begin_again(self):
+        """Without the agent, and with memory that is filled anew."""
+        self.guest.run(
+            "for name in acma-agent acma-workload; do pid=$(pidof $name) || continue; kill $pid\n"
+            "while [ -e /proc/$pid ]; do sleep 0.1; done; done",
+            timeout=120,
+        )
+        self._fill()
 
     # --- what it needs
 
@@ -286,14 +302,18 @@ class Subject:
             self.guest.run(
                 f"acma-sampler {TRIGGER} {_COUNTERS} >/dev/virtio-ports/{_SAMPLES} &"
             )
+        self._fill()
+        self.noise = Noise([self.guest.pid])
+        self._watcher = threading.Thread(target=self._watch_host_bytes, daemon=True)
+        self._watcher.start()
+
+    def _fill(self):
+        before = len(self.workload_seconds())
         self.guest.run(
             f"acma-workload touch --mib {self.setup.filled_mib} --hot-mib {self.setup.hot_mib} --zero-percent {ZERO_PERCENT}"
             f" >/dev/virtio-ports/{_WORKLOAD} &"
         )
-        self.wait(lambda: len(self.workload_seconds()) >= 3, 300, "the workload did not fill its memory")
-        self.noise = Noise([self.guest.pid])
-        self._watcher = threading.Thread(target=self._watch_host_bytes, daemon=True)
-        self._watcher.start()
+        self.wait(lambda: len(self.workload_seconds()) >= before + 3, 300, "the workload did not fill its memory")
 
     def wait(self, condition, timeout_s, what):
         if not self.wait_at_most(condition, timeout_s):

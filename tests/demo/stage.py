@@ -82,7 +82,7 @@ class Stage:
         options = Options(
             kernel=KERNEL,
             memory_mib=plan.RAM_MIB,
-            swap=f"ssd:{plan.RAM_MIB}",
+            swap=f"disk:{plan.RAM_MIB}",
             add=[self._stripped(program) for program in programs],
             channels=[_WORKLOAD_PORT],
             accel=kind,

@@ -9,8 +9,6 @@ from .harness import case, expect
 _MOST_US = 100_000
 
 
-# Known to fail in some runs: 6.12/disk. There a huge page that goes to a disk which says that it is rotational, as virtio-blk
-# does, is 512 writes, all in one apply step that nothing can stop (docs/benchmarks.md).
 @case(each={"swap": ["6.12/zram"]}, full_each=["6.12/disk", "7.3/disk", "7.3/zram"], timeout_s=400)
 def page_out_stops_within_100_ms_of_the_psi_trigger(swap):
     setup = Setup(*swap.split("/"), ram_mib=1024, filled_mib=600, hot_mib=100)

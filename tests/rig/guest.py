@@ -18,7 +18,7 @@ class Options:
     kernel: str = "6.12"
     memory_mib: int = 1024
     smp: int = 2
-    swap: str = ""  # "", "disk:MIB", "ssd:MIB" or "zram:MIB[:ALGORITHM]"
+    swap: str = ""  # "", "disk:MIB", "rotating:MIB" or "zram:MIB[:ALGORITHM]"
     add: list = dataclasses.field(default_factory=list)  # "PATH" or "PATH:DESTINATION"
     modules: list = dataclasses.field(default_factory=list)  # on top of those that the options imply
     cmdline: str = ""
@@ -37,18 +37,18 @@ class Options:
 
 
 def swap_parts(swap):
-    """("disk"|"ssd"|"zram"|"", MiB, algorithm). An ssd is a disk that the guest was told does not rotate."""
+    """("disk"|"rotating"|"zram"|"", MiB, algorithm). Rotating: a virtio disk as it is in a guest without the agent's udev rules."""
     if not swap or swap == "none":
         return "", 0, ""
     kind, _, rest = swap.partition(":")
     size, _, algorithm = rest.partition(":")
-    if kind not in ("disk", "ssd", "zram") or not size.isdigit():
-        raise RigError(f"swap is disk:MIB, ssd:MIB, zram:MIB[:ALGORITHM] or none, not '{swap}'")
+    if kind not in ("disk", "rotating", "zram") or not size.isdigit():
+        raise RigError(f"swap is disk:MIB, rotating:MIB, zram:MIB[:ALGORITHM] or none, not '{swap}'")
     return kind, int(size), algorithm or "lz4"
 
 
 def swap_is_a_disk(options):
-    return swap_parts(options.swap)[0] in ("disk", "ssd")
+    return swap_parts(options.swap)[0] in ("disk", "rotating")
 
 
 def guest_modules(options):

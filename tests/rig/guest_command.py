@@ -36,7 +36,7 @@ def parse(arguments):
     parser.add_argument("--kernel", default=defaults.kernel, help="6.12, 7.3 or a directory with vmlinuz and modules/")
     parser.add_argument("--memory", type=int, default=defaults.memory_mib, metavar="MIB")
     parser.add_argument("--smp", type=int, default=defaults.smp)
-    parser.add_argument("--swap", default="", metavar="disk:MIB|ssd:MIB|zram:MIB[:ALG]")
+    parser.add_argument("--swap", default="", metavar="disk:MIB|rotating:MIB|zram:MIB[:ALG]")
     parser.add_argument("--add", action="append", default=[], metavar="PATH[:DESTINATION]", help="may be repeated")
     parser.add_argument("--module", action="append", default=[], help="a module of the kernel to load at boot")
     parser.add_argument("--cmdline", default="", help="more words for the kernel's command line")

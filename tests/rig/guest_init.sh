@@ -44,14 +44,14 @@ for name in /sys/class/virtio-ports/*/name; do
     ln -s "../$(basename "$(dirname "$name")")" "/dev/virtio-ports/$(cat "$name")"
 done
 
-# acma.swap=disk: the virtio disk with the serial "swap"; acma.swap=ssd: the same, marked as one that does not rotate (why:
-# docs/operations.md, "Install"); acma.swap=zram:SIZE:ALGORITHM: compressed memory.
+# acma.swap=disk: the virtio disk with the serial "swap", marked as one that does not rotate, as udev does with the agent's
+# rules; acma.swap=rotating: the same without; acma.swap=zram:SIZE:ALGORITHM: compressed memory.
 swap_on() {
     case $1 in
-    disk | ssd)
+    disk | rotating)
         for disk in /sys/block/vd*; do
             [ "$(cat "$disk/serial" 2>/dev/null)" = swap ] || continue
-            [ "$1" = disk ] || echo 0 >"$disk/queue/rotational"
+            [ "$1" = rotating ] || echo 0 >"$disk/queue/rotational"
             mkswap "/dev/${disk##*/}" >/dev/null && swapon "/dev/${disk##*/}"
             return
         done
