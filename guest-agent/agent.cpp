@@ -220,7 +220,9 @@ void Agent::step(Time now) {
         sample.trigger_fired = fired;
         if (reclaimer_) {
             const auto report = reclaimer_->report();
+            sample.counted_at = report.counted_at;
             sample.applied_total = report.applied_total;
+            sample.tried_total = report.tried_total;
             sample.full_windows_total = report.full_windows_total;
             sample.aggregations_total = report.aggregations_total;
             sample.accessed_total = report.accessed_total;

@@ -512,6 +512,8 @@ Status Reclaimer::update_totals() {
     const auto& last = of_this_kdamond_;
     const std::lock_guard lock(mutex_);
     report_.applied_total += done[k_page_out_scheme].applied - last[k_page_out_scheme].applied;
+    report_.counted_at = platform::now();
+    report_.tried_total += done[k_page_out_scheme].tried - last[k_page_out_scheme].tried;
     report_.full_windows_total += detail::sub_saturating(done[k_page_out_scheme].full_windows,
                                                          last[k_page_out_scheme].full_windows);
     report_.accessed_total += done[k_accessed_scheme].tried - last[k_accessed_scheme].tried;

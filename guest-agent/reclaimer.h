@@ -38,7 +38,9 @@ struct ReclaimerPaths {
 class Reclaimer {
   public:
     struct Report {
+        Time counted_at{};    // when the totals were read
         Bytes applied_total;  // since the agent's start, over all kdamonds it ran
+        Bytes tried_total;
         uint64_t full_windows_total = 0;
         uint64_t aggregations_total = 0;
         Bytes accessed_total;  // see autoscale::Sample

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <utility>
+#include <vector>
 
 #include "engine/feedback/feedback.h"
 
@@ -16,6 +17,7 @@ struct Delta {
     Micros stalled{0};
     Bytes came_back;  // swap-ins and file refaults
     Bytes paged_out;  // written to swap or freed, whichever is more
+    Bytes tried;
     uint64_t full_windows = 0;
     Bytes accessed;
     Bytes idled;
@@ -55,6 +57,7 @@ Delta between(const State::Seen& from, const State::Seen& to) {
     delta.came_back = grown(from.sample.swap_in_total, to.sample.swap_in_total) +
                       grown(from.sample.refault_file_total, to.sample.refault_file_total);
     delta.paged_out = grown_since(out_of(from.sample), to.sample);
+    delta.tried = grown(from.sample.tried_total, to.sample.tried_total);
     delta.full_windows =
         detail::sub_saturating(to.sample.full_windows_total, from.sample.full_windows_total);
     delta.accessed = grown(from.sample.accessed_total, to.sample.accessed_total);
@@ -162,42 +165,52 @@ void go_calm(State& state, Time now) {
     state.calm_since = now;
 }
 
-// Time from one used-up window to the next within the last `window`, over the steps that used some
-// up, as the step before each did: in the first one page-out only began. 0: there are none.
-uint64_t window_period_us(const State& state, Micros window) {
-    const auto seen = [&state](uint64_t steps_ago) -> const State::Seen& {
-        return state.history.at((state.seen - 1 - steps_ago) % State::k_history);
-    };
+// What DAMON did from one time that it was asked to the next, the newest first: on 6.12 it answers
+// when an aggregation interval ends, which takes several steps where swap is slow.
+std::vector<Delta> counted_lately(const State& state, Micros window) {
+    std::vector<Delta> counts;
+    const State::Seen* to = &newest(state);
+    const Time limit = to->sample.counted_at - window;
     const uint64_t kept = std::min<uint64_t>(state.seen, State::k_history);
-    Micros span{0};
-    uint64_t full_windows = 0;
-    for (uint64_t ago = 0; ago + 2 < kept && seen(ago).at > newest(state).at - window; ++ago) {
-        const Delta delta = between(seen(ago + 1), seen(ago));
-        if (delta.full_windows > 0 && between(seen(ago + 2), seen(ago + 1)).full_windows > 0) {
-            span += delta.span;
-            full_windows += delta.full_windows;
+    for (uint64_t ago = 2; ago <= kept && to->sample.counted_at > limit; ++ago) {
+        const State::Seen* from = &state.history.at((state.seen - ago) % State::k_history);
+        if (from->sample.counted_at != to->sample.counted_at) {
+            counts.push_back(between(*from, *to));
+            counts.back().span = to->sample.counted_at - from->sample.counted_at;
+            to = from;
         }
     }
-    return full_windows == 0 ? 0 : as_us(span) / full_windows;
+    return counts;
 }
 
-// The rate at which an apply step does not take longer than it may. A step's length is the time
-// between two used-up windows (one that was not used up makes it look longer, which only slows
-// growth). Below one block a window a lower rate makes no step shorter.
-Bytes step_ceiling(const State& state, const Delta& passed) {
+// The rate at which an apply step does not take longer than it may: so much a window as is tried in
+// the time that a step has. Windows that were not used up make that look less, which only slows
+// growth. Not the rate that was asked for: DAMON takes it over an aggregation interval later. Below
+// one block a window a lower rate makes no step shorter.
+Bytes step_ceiling(const State& state) {
     if (state.pace == Pace::calm) {
         return k_start_rate;  // the quick pace has to begin with a short step
     }
-    // The longer of the two: the last half second alone is noisy, two seconds alone come too late.
-    const uint64_t period =
-        std::max(window_period_us(state, k_psi_window),
-                 passed.full_windows == 0 ? 0 : as_us(passed.span) / passed.full_windows);
-    if (period == 0) {
+    const auto counts = counted_lately(state, k_psi_window);
+    if (counts.empty() || counts[0].full_windows == 0) {
         return k_ceiling;
     }
-    const Bytes rate(
-        detail::mul_div_saturating(state.rate_per_s.count(), as_us(k_step_target), period));
-    return std::clamp(rate, k_start_rate, k_ceiling);
+    Micros span{0};
+    Bytes tried;
+    for (size_t i = 0; i + 1 < counts.size(); ++i) {
+        // In the first one that used windows up page-out only began.
+        if (counts[i].full_windows > 0 && counts[i + 1].full_windows > 0) {
+            span += counts[i].span;
+            tried += counts[i].tried;
+        }
+    }
+    // The lower of the two: the last count alone is noisy, two seconds alone come too late.
+    Bytes per_s = per_second(counts[0].tried, counts[0].span);
+    if (span.count() > 0) {
+        per_s = std::min(per_s, per_second(tried, span));
+    }
+    return std::clamp(per_s * as_us(k_step_target) / as_us(k_quick_window), k_start_rate,
+                      k_ceiling);
 }
 
 Micros min_age(const State& state) {
@@ -351,7 +364,7 @@ Decision step(const Policy& policy, const Sample& sample, State& state, Time now
         const bool limited =
             passed.full_windows >= (calm ? k_least_full_windows_calm : k_least_full_windows_quick);
         const feedback::Bounds bounds{.floor = floor.count(),
-                                      .ceiling = step_ceiling(state, passed).count()};
+                                      .ceiling = step_ceiling(state).count()};
         state.rate_per_s =
             Bytes(feedback::next(state.rate_per_s.count(), verdict.score, bounds, limited));
     }

@@ -29,7 +29,9 @@ struct Sample {
     Bytes swap_in_total;
     Bytes swap_out_total;
     Bytes refault_file_total;
-    Bytes applied_total;              // DAMON sz_applied of page-out, since agent start
+    Time counted_at{};    // when DAMON was asked for the totals from here to idled_total
+    Bytes applied_total;  // DAMON sz_applied of page-out, since agent start
+    Bytes tried_total;    // DAMON sz_tried of page-out
     uint64_t full_windows_total = 0;  // DAMON qt_exceeds: quota windows that were used up
     uint64_t aggregations_total = 0;  // aggregation intervals in which page-out could act
     Bytes accessed_total;             // of regions in which accesses were seen, each interval anew
@@ -44,7 +46,7 @@ struct Sample {
 };
 
 // Aggregation intervals. DAMON counts samples, not time: where the CPU is short they last longer.
-constexpr Micros k_quick_aggr = Millis(100);
+constexpr Micros k_quick_aggr = Millis(75);
 constexpr Micros k_calm_aggr = Millis(2'500);
 
 // How closely the guest is watched while page-out runs.
@@ -76,7 +78,7 @@ struct PagedOut {
 
 // Everything that the loop remembers. A default one is the start.
 struct State {
-    static constexpr size_t k_history = 24;  // 12 s at the quick pace
+    static constexpr size_t k_history = 24;  // 6 s at the quick pace
     struct Seen {
         Time at{};
         Sample sample;
@@ -112,10 +114,10 @@ struct State {
 // nothing can interrupt, stays short; the loop measures how long one takes and holds it to
 // k_step_target (stated limit: 50 ms). One huge page is the least that a step can do.
 constexpr Micros k_quick_window = Millis(10);
-constexpr Micros k_step_target = Millis(45);  // from one window to the next
+constexpr Micros k_step_target = Millis(52);  // from one window to the next, with a sample's sleep
 constexpr Micros k_calm_window = Millis(500);
 // The rate is what limits page-out, and may grow, when so many windows were used up in a step (of
-// 50, 11 where swap is slow; 4 at the calm pace). One is chance: a huge page that got cold.
+// 25, 5 where swap is slow; 4 at the calm pace). One is chance: a huge page that got cold.
 constexpr uint64_t k_least_full_windows_quick = 3;
 constexpr uint64_t k_least_full_windows_calm = 2;
 
@@ -129,10 +131,10 @@ constexpr Bytes k_ceiling = 1_GiB;
 constexpr Bytes k_calm_floor_rate = k_start_rate / 16;
 
 // Quick: a second and a half without access are cold enough to try, since every page is asked again
-// and the loop hears within half a second what came back. One second is not: many programs do
-// something every second, and a region in which every page is accessed ten times a second looks
-// idle for ten aggregation intervals often enough (36 % of them see no access with 25 samples of 4
-// ms). Calm: what small sleeping processes need next.
+// and the loop hears within a second what came back. One second is not: many programs do
+// something every second, and of regions whose pages are all accessed ten times a second one in
+// 20,000 (e^-10) shows no access in a second of samples, which are taken all the time. Calm: what
+// small sleeping processes need next.
 constexpr Micros k_quick_min_age = Millis(1'500);
 constexpr Micros k_calm_min_age = Seconds(10);
 // Pages that were wanted back soon were not cold enough: from then on twice the age, up to this
@@ -143,7 +145,7 @@ constexpr Micros k_patience_tried_for = Seconds(10);
 constexpr Micros k_patience_fades_after = Seconds(30);
 constexpr Micros k_debt_forgotten_after = Seconds(4 * 3'600);
 
-constexpr Micros k_quick_step = Millis(500);
+constexpr Micros k_quick_step = Millis(250);
 constexpr Micros k_calm_step = Seconds(2);
 constexpr Micros k_psi_window = Seconds(2);  // one stall must not be the whole verdict
 constexpr Micros k_hold_first = Seconds(3);

@@ -23,9 +23,19 @@ struct PaceAttrs {
 // two windows where swap is slower than the quota. Calm: 400 page-table lookups a second at most
 // (every region costs two a sample).
 constexpr PaceAttrs k_quick{
-    .sample = Millis(4), .aggr = k_quick_aggr, .apply = Millis(4), .window = k_quick_window};
+    .sample = Millis(3), .aggr = k_quick_aggr, .apply = Millis(3), .window = k_quick_window};
 constexpr PaceAttrs k_calm{
     .sample = Millis(500), .aggr = k_calm_aggr, .apply = Millis(500), .window = k_calm_window};
+
+// Clearing: short, since its result and the change to page-out are only to be had when an
+// aggregation interval ends (6.12).
+constexpr PaceAttrs k_clearing{.sample = Millis(5),
+                               .aggr = k_clearing_apply,
+                               .apply = k_clearing_apply,
+                               // Each step is a window of its own. With any other length the first
+                               // window has no limit on 6.12 (mm/damon/core.c, damos_adjust_quota:
+                               // what holds in a window is computed when it ends).
+                               .window = Micros(0)};
 
 constexpr uint64_t k_most_quick_regions = 256;
 constexpr damon::Range<uint64_t> k_calm_regions{10, 100};
@@ -156,18 +166,16 @@ damon::Kdamond clearing_kdamond(const std::vector<damon::Region>& regions) {
     damon::Kdamond kdamond;
     damon::Context& context = kdamond.contexts.emplace_back();
     context.operations = damon::Operations::paddr;
-    context.attrs.intervals = intervals_of(k_quick);
+    context.attrs.intervals = intervals_of(k_clearing);
     const Grid grid = grid_of(regions);
     context.targets.emplace_back().regions = grid.pieces;
     context.attrs.nr_regions = regions_of_grid(grid);
     damon::Scheme& scheme = context.schemes.emplace_back();
     scheme.action = damon::Action::pageout;
-    scheme.apply_interval = k_clearing_apply;
+    scheme.apply_interval = k_clearing.apply;
     scheme.pattern = damon::k_any_pattern;
     scheme.quota.bytes = k_clearing_step;
-    // Each step is a window of its own. With any other length the first window has no limit on 6.12
-    // (mm/damon/core.c, damos_adjust_quota: what holds in a window is computed when it ends).
-    scheme.quota.reset_interval = Millis(0);
+    scheme.quota.reset_interval = std::chrono::duration_cast<Millis>(k_clearing.window);
     scheme.filters = {reject(damon::FilterType::young, true), reject(damon::FilterType::anon, true),
                       reject(damon::FilterType::anon, false)};
     return kdamond;

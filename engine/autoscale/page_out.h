@@ -55,7 +55,7 @@ constexpr size_t k_schemes = 4;
 // Once over all regions, from an aggregation interval after the start on, so much in one apply
 // step: a step cannot be interrupted, and looks at millions of pages a second. Until the commit
 // that ends the pass a second one may begin, which does no harm.
-constexpr Micros k_clearing_apply = Millis(100);
+constexpr Micros k_clearing_apply = Millis(20);
 constexpr Bytes k_clearing_step = 2_GiB;
 
 }  // namespace acma::autoscale

@@ -180,6 +180,8 @@ autoscale::Sample SimGuest::sample() const {
     sample.swap_in_total = swap_in_;
     sample.swap_out_total = swap_out_;
     sample.applied_total = swap_out_;
+    sample.counted_at = now_;
+    sample.tried_total = swap_out_;
     sample.full_windows_total = full_windows_;
     sample.aggregations_total = as_us(aggregated_) / as_us(autoscale::k_quick_aggr);
     sample.accessed_total = accessed_;

@@ -9,7 +9,7 @@ from .series import median
 _TRACING = "/sys/kernel/tracing"
 # How long after a trigger page-out is watched: less than the agent's first hold-off (3 s), after which it may begin again.
 AFTER_US = 2_500_000
-# A kdamond that pauses for longer than this between two regions has slept: its sample sleep is 4 ms.
+# A kdamond that pauses for longer than this between two regions has slept: its sample sleep is 3 ms.
 STEP_PAUSE_US = 1_000
 # The first scheme is the one that pages out; the others only count (engine/autoscale/page_out.h).
 # Everything on CLOCK_MONOTONIC, as acma-sampler's times. Page-out begins with a region at damos_before_apply and with a

@@ -93,7 +93,9 @@ TEST(Step, SlowsDownWhenOnlyFilePagesComeBack) {
         Time now{Seconds(100)};
         Decision decision;
         for (int i = 0; i < 10; ++i) {
-            sample.full_windows_total += 50;
+            sample.full_windows_total += 25;
+            sample.counted_at = now;
+            sample.tried_total += k_block * 25;
             sample.refault_file_total += refaults_a_step;
             decision = step(policy, sample, state, now);
             now += k_quick_step;
@@ -114,13 +116,15 @@ TEST(Step, DoesNotGrowBecauseOfOneWindowThatWasUsedUp) {
         Decision decision;
         for (int i = 0; i < 10; ++i) {
             sample.full_windows_total += full_windows_a_step;
+            sample.counted_at = now;
+            sample.tried_total += k_block * full_windows_a_step;
             decision = step(policy, sample, state, now);
             now += k_quick_step;
         }
         return decision.rate_per_s;
     };
     EXPECT_EQ(rate_after(1), k_floor_rate);
-    EXPECT_GT(rate_after(50), k_floor_rate);
+    EXPECT_GT(rate_after(25), k_floor_rate);
 }
 
 // Fast swap: windows of 10 ms are used up as soon as they begin. What was there before page-out
@@ -135,18 +139,57 @@ TEST(Step, GrowsWithinASecondOnceWindowsAreUsedUp) {
         for (int i = 0; i < number; ++i) {
             now += k_quick_step;
             sample.full_windows_total += full_windows;
+            sample.counted_at = now;
+            sample.tried_total += k_block * full_windows;
             decision = step(policy, sample, state, now);
         }
         return decision.rate_per_s;
     };
     EXPECT_EQ(steps(6, 0), k_start_rate);
-    (void)steps(1, 10);  // it began in the middle
-    EXPECT_GT(steps(1, 45), k_start_rate * 3 / 2);
-    EXPECT_GT(steps(1, 45), k_start_rate * 2);
+    (void)steps(1, 5);  // it began in the middle
+    EXPECT_GT(steps(1, 22), k_start_rate * 3 / 2);
+    EXPECT_GT(steps(1, 22), k_start_rate * 2);
     // And slow swap keeps it where a step is as short as it gets.
     state = State{};
     EXPECT_EQ(steps(4, 0), k_start_rate);
-    EXPECT_EQ(steps(6, 7), k_start_rate);
+    EXPECT_EQ(steps(6, 4), k_start_rate);
+}
+
+// DAMON takes a new rate over an aggregation interval later, which is a second where swap is slow.
+TEST(Step, DoesNotGrowOnAndOnWhileALargerWindowIsNotYetInForce) {
+    const Policy policy{.min_mem = 256_MiB, .max_mem = 2_GiB, .psi = 10_bp};
+    Sample sample{.mem_total = 2_GiB, .mem_free = 1_GiB};
+    State state;
+    Time now{Seconds(100)};
+    Decision decision;
+    for (int i = 0; i < 10; ++i) {
+        now += k_quick_step;
+        sample.full_windows_total += 12;  // one in 21 ms, 17 of them page-out
+        sample.counted_at = now;
+        sample.tried_total += k_block * 12;
+        decision = step(policy, sample, state, now);
+    }
+    // What takes 52 ms from window to window.
+    EXPECT_EQ(decision.rate_per_s, (k_block * 12 * 4) * 52 / 10);
+}
+
+// The reading of DAMON's totals waits for the end of an aggregation interval.
+TEST(Step, TakesTheTimeBetweenTwoReadingsOfDamonNotBetweenTwoSteps) {
+    const Policy policy{.min_mem = 256_MiB, .max_mem = 2_GiB, .psi = 10_bp};
+    Sample sample{.mem_total = 2_GiB, .mem_free = 1_GiB};
+    State state;
+    Time now{Seconds(100)};
+    Decision decision;
+    for (int i = 0; i < 12; ++i) {
+        now += k_quick_step;
+        if (i % 4 == 3) {
+            sample.full_windows_total += 40;
+            sample.counted_at = now;
+            sample.tried_total += k_block * 40;
+        }
+        decision = step(policy, sample, state, now);
+    }
+    EXPECT_EQ(decision.rate_per_s, (k_block * 40) * 52 / 10);
 }
 
 }  // namespace
