@@ -4,6 +4,7 @@
 . "$top/scripts/lib/apt.sh"
 . "$top/scripts/lib/packages.sh"
 . "$top/scripts/lib/kernels.sh"
+. "$top/scripts/lib/udev.sh"
 . "$top/scripts/lib/build.sh"
 
 setup_build() { install_packages "${build_packages[@]}"; }
@@ -13,14 +14,15 @@ setup_lint() { install_packages "${lint_packages[@]}"; }
 setup_fuzz() { install_packages "${fuzz_packages[@]}"; }
 
 # To run guests: QEMU and a libvirt daemon (which we start by hand and only for ourselves), and the guests' kernels.
-# setup_guests [SERIES...]: every kernel that we know, or only these
+# setup_guests SERIES...
 setup_guests() {
     # QEMU first: what comes later must not pull in Debian 12's own.
     install_qemu
     install_packages "${guest_packages[@]}"
-    if (($# > 0)); then
-        fetch_kernels "$@"
-    else
-        fetch_kernels 6.12 7.3
-    fi
+    fetch_kernels "$@"
+}
+
+setup_e2e() {
+    setup_guests 6.12 7.3
+    fetch_udev
 }
