@@ -28,6 +28,7 @@ Result<platform::Fd> block_signals() {
     (void)sigemptyset(&set);
     (void)sigaddset(&set, SIGTERM);
     (void)sigaddset(&set, SIGINT);
+    (void)sigaddset(&set, SIGHUP);  // of a terminal that closes; under nohup none comes
     if (::sigprocmask(SIG_BLOCK, &set, nullptr) != 0) {
         return error_from_errno(errno, "block signals");
     }

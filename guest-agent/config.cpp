@@ -15,6 +15,9 @@ namespace acma::agent {
 
 namespace {
 
+// The address of a socket holds 107 characters and a NUL (man unix(7)).
+constexpr size_t k_most_socket_path = 107;
+
 std::string where(const std::string& name, const toml::node& node) {
     return name + ":" + std::to_string(node.source().begin.line);
 }
@@ -31,6 +34,16 @@ Status set_text(const toml::node& node, std::optional<T>& out, Parse parse) {
     }
     out = *value;
     return {};
+}
+
+// A guest needs no less (engine/policy).
+Result<Bytes> parse_min_mem(std::string_view text) {
+    const auto size = parse_size(text);
+    if (size && *size < k_least_min_mem) {
+        return Error{ErrorCode::invalid, human(*size) + " is below " + human(k_least_min_mem) +
+                                             ", the least a guest can live on"};
+    }
+    return size;
 }
 
 Status set_string(const toml::node& node, std::string& out) {
@@ -51,7 +64,7 @@ struct Key {
 const std::vector<Key>& keys() {
     static const std::vector<Key> k_keys{
         {"policy", "min-mem",
-         [](const toml::node& n, Config& c) { return set_text(n, c.min_mem, parse_size); }},
+         [](const toml::node& n, Config& c) { return set_text(n, c.min_mem, parse_min_mem); }},
         {"policy", "max-mem",
          [](const toml::node& n, Config& c) { return set_text(n, c.max_mem, parse_size); }},
         {"policy", "psi",
@@ -67,9 +80,20 @@ const std::vector<Key>& keys() {
              return {};
          }},
         {"channel", "name",
-         [](const toml::node& n, Config& c) { return set_string(n, c.channel); }},
+         [](const toml::node& n, Config& c) -> Status {
+             const Status status = set_string(n, c.channel);
+             return status && c.channel.find('/') != std::string::npos
+                        ? Error{ErrorCode::invalid, "is the name of a port, not a path"}
+                        : status;
+         }},
         {"channel", "socket",
-         [](const toml::node& n, Config& c) { return set_string(n, c.socket); }},
+         [](const toml::node& n, Config& c) -> Status {
+             const Status status = set_string(n, c.socket);
+             return status && (c.socket.front() != '/' || c.socket.size() > k_most_socket_path)
+                        ? Error{ErrorCode::invalid,
+                                "must be an absolute path of at most 107 characters"}
+                        : status;
+         }},
     };
     return k_keys;
 }

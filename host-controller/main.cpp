@@ -4,6 +4,7 @@
 #include <cstdio>
 #include <exception>
 
+#include <signal.h>
 #include <unistd.h>
 
 #include "host-controller/daemon/controller_asio.h"
@@ -43,6 +44,10 @@ int run(const DaemonOptions& options) {
     const auto log = make_log(config->log_level);
     asio::io_context context(1);
     asio::signal_set signals(context, SIGINT, SIGTERM);
+    struct sigaction hangup {};
+    if (::sigaction(SIGHUP, nullptr, &hangup) == 0 && hangup.sa_handler != SIG_IGN) {
+        signals.add(SIGHUP);  // of a terminal that closes; nohup ignores it
+    }
     signals.async_wait([&context](boost::system::error_code, int) { context.stop(); });
     {
         Controller controller(context, *config, options.dry_run, log);

@@ -74,7 +74,7 @@ Result<Mode> parse_mode(std::string_view text) {
             return value;
         }
     }
-    return Error{ErrorCode::invalid, "mode " + quoted(text) + " is not one of auto, observe, off"};
+    return Error{ErrorCode::invalid, quoted(text) + " is not one of auto, observe, off"};
 }
 
 Result<Bytes> parse_size(std::string_view text) {
@@ -84,6 +84,10 @@ Result<Bytes> parse_size(std::string_view text) {
         return number.error().in("size");
     }
     const std::string_view unit = trim(number->second);
+    if (unit.starts_with('.')) {
+        return Error{ErrorCode::invalid,
+                     "size " + quoted(text) + " is not a whole number; write 1536MiB for 1.5 GiB"};
+    }
     if (unit.empty()) {
         return Error{ErrorCode::invalid,
                      "size " + quoted(text) + " has no unit; write KiB, MiB or GiB"};
@@ -115,7 +119,7 @@ Result<BasisPoints> parse_psi(std::string_view text) {
     const std::string_view whole_text = trim(text);
     const auto number = leading_number(whole_text);
     if (!number) {
-        return number.error().in("psi");
+        return number.error();
     }
     auto [percent, rest] = *number;
     uint64_t hundredths = 0;
@@ -126,8 +130,8 @@ Result<BasisPoints> parse_psi(std::string_view text) {
         while (!rest.empty() && rest.front() >= '0' && rest.front() <= '9') {
             const auto digit = static_cast<uint64_t>(rest.front() - '0');
             if (weight == 0 && digit != 0) {
-                return Error{ErrorCode::invalid, "psi " + quoted(whole_text) +
-                                                     " is finer than 0.01 %, the smallest step"};
+                return Error{ErrorCode::invalid,
+                             quoted(whole_text) + " is finer than 0.01 %, the smallest step"};
             }
             hundredths += digit * weight;
             weight /= 10;
@@ -135,21 +139,19 @@ Result<BasisPoints> parse_psi(std::string_view text) {
             rest.remove_prefix(1);
         }
         if (digits == 0) {
-            return Error{ErrorCode::invalid,
-                         "psi " + quoted(whole_text) + " has no digit after '.'"};
+            return Error{ErrorCode::invalid, quoted(whole_text) + " has no digit after '.'"};
         }
     }
     if (trim(rest) != "%") {
-        return Error{ErrorCode::invalid,
-                     "psi " + quoted(whole_text) + " is not a percentage such as 0.1%"};
+        return Error{ErrorCode::invalid, quoted(whole_text) + " is not a percentage such as 0.1%"};
     }
     if (percent > 100 || (percent == 100 && hundredths != 0)) {
-        return Error{ErrorCode::invalid, "psi " + quoted(whole_text) + " is above 100 %"};
+        return Error{ErrorCode::invalid, quoted(whole_text) + " is above 100 %"};
     }
     const uint64_t bp = percent * 100 + hundredths;
     if (bp == 0) {
         return Error{ErrorCode::invalid,
-                     "psi " + quoted(whole_text) + " must be above 0 (0.01 % is the smallest)"};
+                     quoted(whole_text) + " must be above 0 (0.01 % is the smallest)"};
     }
     return BasisPoints(bp);
 }
@@ -166,8 +168,8 @@ std::string format_psi(BasisPoints psi) {
 Result<uint32_t> parse_shares(std::string_view text) {
     const auto number = leading_number(text);
     if (!number || !number->second.empty() || number->first == 0 || number->first > k_max_shares) {
-        return Error{ErrorCode::invalid, "shares " + quoted(text) + " is not a number from 1 to " +
-                                             std::to_string(k_max_shares)};
+        return Error{ErrorCode::invalid,
+                     quoted(text) + " is not a number from 1 to " + std::to_string(k_max_shares)};
     }
     return static_cast<uint32_t>(number->first);
 }

@@ -35,12 +35,17 @@ Result<proto::PolicyChange> read_change(const PolicyTexts& texts) {
         }
         any = true;
         if (const Status set = host::set_field(change, name, *text); !set) {
-            return set.error().in("set");
+            return set.error().in(std::string("--") + name).in("set");
         }
     }
     if (!any) {
         return Error{ErrorCode::invalid,
                      "set: give at least one of --min-mem, --max-mem, --psi, --shares, --mode"};
+    }
+    if (change.min_mem && *change.min_mem < k_least_min_mem) {
+        return Error{ErrorCode::invalid, "set: --min-mem " + human(*change.min_mem) + " is below " +
+                                             human(k_least_min_mem) +
+                                             ", the least a guest can live on"};
     }
     return change;
 }

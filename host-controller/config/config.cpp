@@ -166,6 +166,9 @@ std::string lower(std::string text) {
 // A policy field in a rule: text as in metadata; `shares` may also be a plain number.
 Status read_rule_field(const toml::node& node, const Place& place, std::string_view key,
                        PolicyPatch& patch) {
+    if (!is_field(key)) {
+        return place.error("unknown key");
+    }
     std::string text;
     if (const auto* number = node.as_integer(); number != nullptr && key == "shares") {
         text = std::to_string(number->get());
@@ -173,11 +176,7 @@ Status read_rule_field(const toml::node& node, const Place& place, std::string_v
         return done;
     }
     const Status set = set_field(patch, key, text);
-    if (!set) {
-        return set.error().code == ErrorCode::not_found ? place.error("unknown key")
-                                                        : place.error(set.error().message);
-    }
-    return {};
+    return set ? set : place.error(set.error().message);
 }
 
 Result<PolicyRule> read_rule(const toml::table& table, std::string_view file) {

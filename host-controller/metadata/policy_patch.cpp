@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "host-controller/metadata/policy_patch.h"
 
+#include <algorithm>
 #include <array>
 #include <string>
 #include <utility>
@@ -36,13 +37,17 @@ constexpr std::array<std::pair<std::string_view, Setter>, 5> k_fields{{
 Status set_field(PolicyPatch& patch, std::string_view name, std::string_view text) {
     for (const auto& [known, set] : k_fields) {
         if (known == name) {
-            const Status done = set(patch, text);
-            return done ? done : Status(done.error().in(name));
+            return set(patch, text);
         }
     }
     constexpr size_t k_shown = 64;
     return Error{ErrorCode::not_found, "'" + std::string(name.substr(0, k_shown)) +
                                            "' is not one of min-mem, max-mem, psi, shares, mode"};
+}
+
+bool is_field(std::string_view name) {
+    return std::any_of(k_fields.begin(), k_fields.end(),
+                       [name](const auto& field) { return field.first == name; });
 }
 
 Policy apply(const PolicyPatch& patch, Policy base) {

@@ -15,8 +15,11 @@ namespace acma::host {
 using PolicyPatch = proto::PolicyChange;
 
 // Reads one field by the name that it has in metadata and config: min-mem, max-mem, psi, shares,
-// mode. not_found: there is no such field. The patch is unchanged on error.
+// mode. not_found: there is no such field. The patch is unchanged on error, which does not name the
+// field.
 [[nodiscard]] Status set_field(PolicyPatch& patch, std::string_view name, std::string_view text);
+
+[[nodiscard]] bool is_field(std::string_view name);
 
 // The given fields of `patch` over `base`; not validated.
 [[nodiscard]] Policy apply(const PolicyPatch& patch, Policy base);

@@ -66,9 +66,10 @@ Result<PolicyPatch> read_attributes(const pugi::xml_node& element) {
         seen.push_back(name);
         const Status set = set_field(patch, name, attribute.value());
         if (!set) {
-            return Error{ErrorCode::invalid, set.error().code == ErrorCode::not_found
-                                                 ? "unknown attribute " + set.error().message
-                                                 : "attribute " + set.error().message};
+            return Error{ErrorCode::invalid,
+                         set.error().code == ErrorCode::not_found
+                             ? "unknown attribute " + set.error().message
+                             : "attribute " + std::string(name) + ": " + set.error().message};
         }
     }
     for (const pugi::xml_node& child : element.children()) {

@@ -219,8 +219,10 @@ Actions Vm::tick(Now now) {
 
 void Vm::choose_policy(Now now, Actions& actions) {
     if (!facts_.policy) {
-        mark("bad-policy", facts_.policy.error().message + ", keeping the previous policy", now,
-             actions);
+        mark("bad-policy",
+             facts_.policy.error().message +
+                 (policy_ ? ", keeping the previous policy" : ", and there is no previous policy"),
+             now, actions);
     } else {
         unmark("bad-policy", now, actions);
         const ChosenPolicy chosen = policy_for(facts_, *settings_.rules);

@@ -41,7 +41,11 @@ TEST(AgentConfig, NamesFileLineAndKeyOfWhatIsWrong) {
           Bad{"[policy]\nmin-mem = '2GiB'\nmax-mem = '1GiB'\n", "is above"},
           Bad{"[policy]\nmode = 'turbo'\n", "turbo"},
           Bad{"[policy]\nstandalone = 'yes'\n", "true or false"}, Bad{"[policy\n", "agent.toml:1"},
-          Bad{"[channel]\nname = ''\n", "channel: name"}}) {
+          Bad{"[channel]\nname = ''\n", "channel: name"},
+          Bad{"[channel]\nname = '/dev/vport0p1'\n", "not a path"},
+          Bad{"[channel]\nsocket = 'agent.sock'\n", "channel: socket: must be an absolute path"},
+          Bad{"[policy]\nmin-mem = '1MiB'\n", "min-mem: 1 MiB is below 64 MiB"},
+          Bad{"[policy]\nmin-mem = '1.5GiB'\n", "not a whole number"}}) {
         const auto config = parse_config(bad.text, "agent.toml");
         ASSERT_FALSE(config.ok()) << bad.text;
         EXPECT_NE(config.error().message.find(bad.named), std::string::npos)
