@@ -78,7 +78,7 @@ struct PagedOut {
 
 // Everything that the loop remembers. A default one is the start.
 struct State {
-    static constexpr size_t k_history = 24;  // 6 s at the quick pace
+    static constexpr size_t k_history = 48;  // 12 s at the quick pace
     struct Seen {
         Time at{};
         Sample sample;
