@@ -323,8 +323,12 @@ class Case:
 
 def run(given, programs, report, say):
     rng = random.Random(given.seed)
+    names = [setup.name for setup in setups(given.kernel)]
+
     def wanted(setup):
-        return any(part in setup.name for part in given.case) if given.case else setup.swap != ON_REQUEST
+        if not given.case:
+            return setup.swap != ON_REQUEST
+        return any(part == setup.name if part in names else part in setup.name for part in given.case)
 
     cases = [setup for setup in setups(given.kernel) if wanted(setup)]
     rng.shuffle(cases)

@@ -35,7 +35,7 @@ def parse(arguments):
     parser.add_argument("--seed", type=int, help="of the order in which contestants run (default: another one each time)")
     parser.add_argument("--keep", metavar="DIR", help="keep all samples, the agent's logs and the guests' consoles there")
     parser.add_argument("--kernel", nargs="+", choices=["6.12", "7.3"], default=["6.12", "7.3"])
-    parser.add_argument("--case", nargs="+", metavar="PART", help="only cases with this in their name, such as disk or 7.3/zram")
+    parser.add_argument("--case", nargs="+", metavar="PART", help="only the case of this name, or those with this in it, such as disk")
     parser.add_argument("--part", nargs="+", help="of reclaim, only these: " + ", ".join(reclaim.PARTS))
     given = parser.parse_args(arguments)
     unknown = set(given.part or []) - set(_BENCHES[given.name].PARTS)
