@@ -34,6 +34,19 @@ logged() {
     return "$status"
 }
 
+# unpacking FOLDER COMMAND...: what is downloaded into FOLDER of the cache is unpacked in FOLDER/.new-XXXXXX and renamed when
+# complete, by one run at a time; what an interrupted run left is removed.
+unpacking() {
+    local folder="$acma_cache/$1" lock
+    shift
+    mkdir -p "$folder"
+    exec {lock}>"$folder/.lock"
+    flock "$lock"
+    rm -rf "$folder"/.new-*
+    "$@"
+    exec {lock}>&-
+}
+
 need_root() { [[ $(id -u) == 0 ]] || die "this must run as root ($1)"; }
 
 # "bookworm" or "trixie"; anything else is refused: packages are known for these two only.

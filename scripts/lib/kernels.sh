@@ -47,8 +47,6 @@ fetch_kernel() {
     dpkg --compare-versions "${release%%[+-]*}" ge "$(kernel_minimum "$series")" ||
         die "the newest $series kernel of $suite is $release; $(kernel_minimum "$series") or newer is needed"
     if [[ ! -e $root/$release/vmlinuz ]]; then
-        mkdir -p "$root"
-        # Unpacked aside and renamed when complete, so that an interruption leaves no half kernel.
         work=$(mktemp -d "$root/.new-XXXXXX")
         mapfile -t parts < <(image_parts "$suite" "$image")
         say "downloading kernel $release into $root"
@@ -79,16 +77,13 @@ unpack_kernel() {
     printf '%s\n' "$release" >"$work/kernel/release"
 }
 
-# fetch_kernels SERIES...: one run at a time, and what an interrupted one left is removed.
-fetch_kernels() {
-    local series lock
-    mkdir -p "$acma_cache/kernels"
-    exec {lock}>"$acma_cache/kernels/.lock"
-    flock "$lock"
-    rm -rf "$acma_cache"/kernels/.new-*
+fetch_each_kernel() {
+    local series
     for series in "$@"; do
         fetch_kernel "$series"
         say "guest kernel $(cat "$acma_cache/kernels/$series/release") ($acma_cache/kernels/$series)"
     done
-    exec {lock}>&-
 }
+
+# fetch_kernels SERIES...
+fetch_kernels() { unpacking kernels fetch_each_kernel "$@"; }

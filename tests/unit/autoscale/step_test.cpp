@@ -6,33 +6,52 @@
 namespace acma::autoscale {
 namespace {
 
-// A look in which nothing is written to swap any more, but what was written before gets free.
-TEST(Step, EmptiesPerCpuListsAlsoWhenPagesWereOnlyFreed) {
-    const Policy policy{.min_mem = 256_MiB, .max_mem = 2_GiB, .psi = 10_bp};
-    Sample sample{.swap_out_total = 5_GiB, .mem_total = 2_GiB, .mem_free = 1_GiB};
+// The loop in a guest of 2 GiB that has free memory.
+struct Loop {
+    Policy policy{.min_mem = 256_MiB, .max_mem = 2_GiB, .psi = 10_bp};
+    Sample sample{.mem_total = 2_GiB, .mem_free = 1_GiB};
     State state;
     Time now{Seconds(100)};
-    const auto steps = [&](int number) {
+
+    // Takes `number` steps. Since the one before, each finds DAMON to have used up so many windows
+    // of a block each.
+    Decision steps(int number, uint64_t full_windows = 0) {
         Decision decision;
         for (int i = 0; i < number; ++i) {
             now += k_quick_step;
-            sample.aggregations_total += 5;
+            sample.full_windows_total += full_windows;
+            sample.tried_total += k_block * full_windows;
+            sample.counted_at = now;
             decision = step(policy, sample, state, now);
         }
         return decision;
-    };
-    EXPECT_EQ(steps(1).drain, 0U);
-    sample.applied_total = k_drain_after - Bytes(1);
-    EXPECT_EQ(steps(60).drain, 0U) << "too little";
-    EXPECT_EQ(state.pace, Pace::calm);
+    }
+};
 
-    state = State{};
-    EXPECT_EQ(steps(1).drain, 0U);
-    sample.applied_total += 300_MiB;
-    const Decision after = steps(60);
-    EXPECT_EQ(after.pace, Pace::calm);
-    EXPECT_GE(after.drain, 1U);
-    EXPECT_EQ(steps(200).drain, after.drain) << "nothing more was freed";
+// A look in which nothing is written to swap any more, but what was written before gets free.
+TEST(Step, EmptiesPerCpuListsAlsoWhenPagesWereOnlyFreed) {
+    Loop loop;
+    loop.sample.swap_out_total = 5_GiB;
+    const auto looks = [&loop](int number) {
+        uint64_t drain = 0;
+        for (int i = 0; i < number; ++i) {
+            loop.sample.aggregations_total += 5;
+            drain = loop.steps(1).drain;
+        }
+        return drain;
+    };
+    EXPECT_EQ(looks(1), 0U);
+    loop.sample.applied_total = k_drain_after - Bytes(1);
+    EXPECT_EQ(looks(60), 0U) << "too little";
+    EXPECT_EQ(loop.state.pace, Pace::calm);
+
+    loop.state = State{};
+    EXPECT_EQ(looks(1), 0U);
+    loop.sample.applied_total += 300_MiB;
+    const auto after = looks(60);
+    EXPECT_EQ(loop.state.pace, Pace::calm);
+    EXPECT_GE(after, 1U);
+    EXPECT_EQ(looks(200), after) << "nothing more was freed";
 }
 
 // Totals count since the guest's boot: what happened before the agent came is nothing to it.
@@ -48,7 +67,7 @@ TEST(Step, StartsAtItsOwnBeginningInAGuestThatHasBeenUpForMonths) {
                   .oom_kills_total = 1000};
     State state;
     Time now{k_month * 3};
-    for (int i = 0; i < 20; ++i) {  // the first ten seconds, in which nothing more happens
+    for (int i = 0; i < 20; ++i) {  // the first five seconds, in which nothing more happens
         const Decision decision = step(policy, sample, state, now);
         EXPECT_EQ(decision.state, AgentState::ramping) << decision.reason;
         EXPECT_TRUE(decision.page_out);
@@ -86,19 +105,12 @@ TEST(Step, ForgetsStallsOfFourHoursAgoAtAnyTarget) {
 
 // PSI says nothing of file pages that are read again, and yet they were wanted.
 TEST(Step, SlowsDownWhenOnlyFilePagesComeBack) {
-    const Policy policy{.min_mem = 256_MiB, .max_mem = 2_GiB, .psi = 10_bp};
-    const auto rate_after = [&policy](Bytes refaults_a_step) {
-        Sample sample{.mem_total = 2_GiB, .mem_free = 1_GiB};
-        State state;
-        Time now{Seconds(100)};
+    const auto rate_after = [](Bytes refaults_a_step) {
+        Loop loop;
         Decision decision;
         for (int i = 0; i < 10; ++i) {
-            sample.full_windows_total += 25;
-            sample.counted_at = now;
-            sample.tried_total += k_block * 25;
-            sample.refault_file_total += refaults_a_step;
-            decision = step(policy, sample, state, now);
-            now += k_quick_step;
+            loop.sample.refault_file_total += refaults_a_step;
+            decision = loop.steps(1, 25);
         }
         return decision.rate_per_s;
     };
@@ -107,21 +119,10 @@ TEST(Step, SlowsDownWhenOnlyFilePagesComeBack) {
 }
 
 TEST(Step, DoesNotGrowBecauseOfOneWindowThatWasUsedUp) {
-    const Policy policy{.min_mem = 256_MiB, .max_mem = 2_GiB, .psi = 10_bp};
-    const auto rate_after = [&policy](uint64_t full_windows_a_step) {
-        Sample sample{.mem_total = 2_GiB, .mem_free = 1_GiB};
-        State state;
-        state.rate_per_s = k_floor_rate;
-        Time now{Seconds(100)};
-        Decision decision;
-        for (int i = 0; i < 10; ++i) {
-            sample.full_windows_total += full_windows_a_step;
-            sample.counted_at = now;
-            sample.tried_total += k_block * full_windows_a_step;
-            decision = step(policy, sample, state, now);
-            now += k_quick_step;
-        }
-        return decision.rate_per_s;
+    const auto rate_after = [](uint64_t full_windows_a_step) {
+        Loop loop;
+        loop.state.rate_per_s = k_floor_rate;
+        return loop.steps(10, full_windows_a_step).rate_per_s;
     };
     EXPECT_EQ(rate_after(1), k_floor_rate);
     EXPECT_GT(rate_after(25), k_floor_rate);
@@ -130,64 +131,39 @@ TEST(Step, DoesNotGrowBecauseOfOneWindowThatWasUsedUp) {
 // Fast swap: windows of 10 ms are used up as soon as they begin. What was there before page-out
 // found anything to take must not make its steps look long.
 TEST(Step, GrowsWithinASecondOnceWindowsAreUsedUp) {
-    const Policy policy{.min_mem = 256_MiB, .max_mem = 2_GiB, .psi = 10_bp};
-    Sample sample{.mem_total = 2_GiB, .mem_free = 1_GiB};
-    State state;
-    Time now{Seconds(100)};
-    Decision decision;
-    const auto steps = [&](int number, uint64_t full_windows) {
-        for (int i = 0; i < number; ++i) {
-            now += k_quick_step;
-            sample.full_windows_total += full_windows;
-            sample.counted_at = now;
-            sample.tried_total += k_block * full_windows;
-            decision = step(policy, sample, state, now);
-        }
-        return decision.rate_per_s;
-    };
-    EXPECT_EQ(steps(6, 0), k_start_rate);
-    (void)steps(1, 5);  // it began in the middle
-    EXPECT_GT(steps(1, 22), k_start_rate * 3 / 2);
-    EXPECT_GT(steps(1, 22), k_start_rate * 2);
-    // And slow swap keeps it where a step is as short as it gets.
-    state = State{};
-    EXPECT_EQ(steps(4, 0), k_start_rate);
-    EXPECT_EQ(steps(6, 4), k_start_rate);
+    Loop loop;
+    EXPECT_EQ(loop.steps(6).rate_per_s, k_start_rate);
+    (void)loop.steps(1, 5);  // it began in the middle
+    EXPECT_GT(loop.steps(1, 22).rate_per_s, k_start_rate * 3 / 2);
+    EXPECT_GT(loop.steps(1, 22).rate_per_s, k_start_rate * 2);
+}
+
+TEST(Step, KeepsItsRateWhereSlowSwapMakesEveryStepLong) {
+    Loop loop;
+    EXPECT_EQ(loop.steps(4).rate_per_s, k_start_rate);
+    EXPECT_EQ(loop.steps(6, 4).rate_per_s, k_start_rate);
 }
 
 // DAMON takes a new rate over an aggregation interval later, which is a second where swap is slow.
 TEST(Step, DoesNotGrowOnAndOnWhileALargerWindowIsNotYetInForce) {
-    const Policy policy{.min_mem = 256_MiB, .max_mem = 2_GiB, .psi = 10_bp};
-    Sample sample{.mem_total = 2_GiB, .mem_free = 1_GiB};
-    State state;
-    Time now{Seconds(100)};
-    Decision decision;
-    for (int i = 0; i < 10; ++i) {
-        now += k_quick_step;
-        sample.full_windows_total += 12;  // one in 21 ms, 17 of them page-out
-        sample.counted_at = now;
-        sample.tried_total += k_block * 12;
-        decision = step(policy, sample, state, now);
-    }
-    // What takes 52 ms from window to window.
-    EXPECT_EQ(decision.rate_per_s, (k_block * 12 * 4) * 52 / 10);
+    Loop loop;
+    // One window in 21 ms, 17 of them page-out: the rate ends at what takes 52 ms from window to
+    // window.
+    EXPECT_EQ(loop.steps(10, 12).rate_per_s, (k_block * 12 * 4) * 52 / 10);
 }
 
 // The reading of DAMON's totals waits for the end of an aggregation interval.
 TEST(Step, TakesTheTimeBetweenTwoReadingsOfDamonNotBetweenTwoSteps) {
-    const Policy policy{.min_mem = 256_MiB, .max_mem = 2_GiB, .psi = 10_bp};
-    Sample sample{.mem_total = 2_GiB, .mem_free = 1_GiB};
-    State state;
-    Time now{Seconds(100)};
+    Loop loop;
     Decision decision;
     for (int i = 0; i < 12; ++i) {
-        now += k_quick_step;
+        loop.now += k_quick_step;
         if (i % 4 == 3) {
-            sample.full_windows_total += 40;
-            sample.counted_at = now;
-            sample.tried_total += k_block * 40;
+            loop.sample.full_windows_total += 40;
+            loop.sample.tried_total += k_block * 40;
+            loop.sample.counted_at = loop.now;
         }
-        decision = step(policy, sample, state, now);
+        decision = step(loop.policy, loop.sample, loop.state, loop.now);
     }
     EXPECT_EQ(decision.rate_per_s, (k_block * 40) * 52 / 10);
 }
