@@ -5,6 +5,8 @@
 
 #include <boost/beast/core.hpp>
 #include <boost/beast/http.hpp>
+#include <sys/socket.h>
+#include <sys/time.h>
 
 #include "host-controller/asio.h"
 
@@ -22,15 +24,25 @@ constexpr std::chrono::seconds k_deadline{40};
 constexpr size_t k_max_answer = 64UL * 1024 * 1024;
 constexpr size_t k_max_path = 107;  // unix(7)
 
+// What went wrong, and what to do about it.
 Error unreachable(const std::string& path, const boost::system::error_code& error) {
-    const bool absent = error == asio::error::connection_refused ||
-                        error == boost::system::errc::no_such_file_or_directory;
-    const bool forbidden = error == boost::system::errc::permission_denied;
-    const std::string hint = absent      ? "; is acma-controller running?"
-                             : forbidden ? "; you need to be root or in the socket's group"
-                                         : "";
-    return Error{forbidden ? ErrorCode::permission : ErrorCode::io,
-                 path + ": " + error.message() + hint};
+    using boost::system::errc::permission_denied;
+    ErrorCode code = ErrorCode::io;
+    std::string what = error.message();
+    if (error == asio::error::connection_refused ||
+        error == boost::system::errc::no_such_file_or_directory) {
+        what += "; is acma-controller running?";
+    } else if (error == permission_denied) {
+        code = ErrorCode::permission;
+        what += "; you need to be root or in the socket's group";
+    } else if (error == beast::error::timeout || error == asio::error::try_again) {
+        code = ErrorCode::timeout;
+        what = "acma-controller does not answer";
+    } else if (error == asio::error::broken_pipe || error == asio::error::connection_reset ||
+               error == http::error::end_of_stream) {
+        what = "acma-controller closed the connection; it may have too many clients: try again";
+    }
+    return Error{code, path + ": " + what};
 }
 }  // namespace
 
@@ -41,6 +53,12 @@ Result<Answer> ask(const std::string& socket_path, const Request& request) {
     asio::io_context context(1);
     beast::basic_stream<Protocol> stream(context);
     boost::system::error_code failed;
+    // A connection waits for a place in the controller's queue as long as a write may take
+    // (unix_stream_connect() in net/unix/af_unix.c).
+    const timeval patience{.tv_sec = k_deadline.count(), .tv_usec = 0};
+    stream.socket().open();
+    (void)::setsockopt(stream.socket().native_handle(), SOL_SOCKET, SO_SNDTIMEO, &patience,
+                       sizeof patience);
     stream.socket().connect(Protocol::endpoint(socket_path), failed);
     if (failed) {
         return unreachable(socket_path, failed);

@@ -82,7 +82,7 @@ int run(int argc, char** argv) {
         return command;
     };
     const auto takes_domain = [&domain](CLI::App* command) {
-        command->add_option("DOM", domain, "Domain: its name, UUID or id")->required();
+        command->add_option("DOM", domain, "Domain: its id, UUID or name")->required();
     };
     const auto takes_json = [&target](CLI::App* command) {
         command->add_flag("--json", target.json, "Print JSON");

@@ -51,14 +51,17 @@ std::string psi_of(const VmSummary& vm) {
     return or_dash(vm.psi.has_value(), vm.psi ? human(*vm.psi) : "");
 }
 
+bool is_measured(const VmSummary& vm) {
+    return vm.host > Bytes(0);
+}
+
 Row row_of(const VmSummary& vm) {
-    const bool measured = vm.host > Bytes(0);
     return {printable(vm.name),
             or_dash(vm.policy.has_value(), vm.policy ? human(vm.policy->min_mem) : ""),
             or_dash(vm.policy.has_value(), vm.policy ? human(vm.policy->max_mem) : ""),
             human(vm.balloon_target),
             human(vm.balloon_actual),
-            or_dash(measured, human(vm.host)),
+            or_dash(is_measured(vm), human(vm.host)),
             psi_of(vm),
             or_dash(vm.policy.has_value(), vm.policy ? human(vm.policy->psi) : ""),
             std::string(to_string(vm.state)),
@@ -212,7 +215,7 @@ std::string render_plain(const proto::VmList& list, Micros wall) {
     std::string text;
     for (const VmSummary& vm : list.vms) {
         text += utc(wall) + " " + printable(vm.name) +
-                " host_bytes=" + std::to_string(vm.host.count()) +
+                " host_bytes=" + or_dash(is_measured(vm), std::to_string(vm.host.count())) +
                 " target_bytes=" + std::to_string(vm.balloon_target.count()) +
                 " actual_bytes=" + std::to_string(vm.balloon_actual.count()) +
                 " psi_bp=" + (vm.psi ? std::to_string(vm.psi->count()) : "-") +

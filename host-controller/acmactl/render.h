@@ -13,7 +13,8 @@ namespace acma::ctl {
 [[nodiscard]] std::string render_explanation(const proto::Explanation& explanation);
 // One refresh of `top`: the host in a line, then the VMs, largest first.
 [[nodiscard]] std::string render_top(const proto::VmList& list, Micros wall);
-// One line for each VM, for logs and pipes: "2026-11-21T10:00:00Z web host=1.0 GiB ...".
+// One line for each VM, for logs and pipes: "2026-11-21T10:00:00Z web host_bytes=1073741824 ...";
+// "-" stands for what is not known.
 [[nodiscard]] std::string render_plain(const proto::VmList& list, Micros wall);
 
 // "2026-11-21T10:00:00Z".

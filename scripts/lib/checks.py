@@ -245,9 +245,10 @@ CHECKS = {
 def main(arguments):
     parser = argparse.ArgumentParser(prog="scripts/check", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="CHECK", help=f"of {', '.join(CHECKS)}; all without one")
-    parser.add_argument("--build", default=os.path.join(TOP, "build"), help="build directory (for tidy)")
     parser.add_argument("--quick", action="store_true", help="tidy without the path analyzer, which takes most of its time")
-    parser.add_argument("--cache", required=True, help="directory for tidy's results")
+    # Given by scripts/check: the build directory, and one for tidy's results.
+    parser.add_argument("--build", required=True, help=argparse.SUPPRESS)
+    parser.add_argument("--cache", required=True, help=argparse.SUPPRESS)
     parser.add_argument("--tally", help="append 'PASSED FAILED SKIPPED' to this file")
     given = parser.parse_args(arguments)
     unknown = set(given.names) - set(CHECKS)

@@ -296,6 +296,9 @@ TEST_F(ServerTest, TurnsClientsAwayWhenThereAreTooMany) {
     const int extra = connect();
     EXPECT_EQ(::recv(extra, &byte, 1, 0), 0);
     ::close(extra);
+    const auto refused = ctl::ask(path, {"GET", "/x", ""});
+    ASSERT_FALSE(refused);
+    EXPECT_THAT(refused.error().message, HasSubstr("too many clients"));
     for (const int fd : many) {
         ::close(fd);
     }
