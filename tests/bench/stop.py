@@ -60,7 +60,10 @@ def _page_out_runs(subject, since_us):
 
 
 def _spike_in_ramp(subject):
-    go = "pid=$(pidof acma-press); kill -USR1 $pid; while [ -e /proc/$pid ]; do sleep 0.1; done"
+    go = (
+        "pid=$(pidof acma-press) || { echo acma-press has ended:; cat /tmp/press.log; dmesg | tail -n 20; exit 1; }\n"
+        "kill -USR1 $pid; while [ -e /proc/$pid ]; do sleep 0.1; done"
+    )
     subject.guest.run(f"{trace.ARM}\n{go}", timeout=120)
     time.sleep(trace.AFTER_US / 1e6 + 0.5)
     events = trace.parse(subject.guest.run(trace.FETCH, timeout=120))

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The ground that every other test stands on: guests boot, their memory is measured rightly, nothing is left behind."""
 
+import concurrent.futures
 import json
 import os
 import signal
@@ -28,6 +29,14 @@ def guest_boots_with_psi_and_the_damon_of_its_kernel(kernel):
         # Since Linux 6.15 and 6.17.
         expect(("intervals_goal" in files) == (kernel != "6.12"), f"monitoring interval goals:\n{files}")
         expect(("refresh_ms" in files) == (kernel != "6.12"), f"refresh_ms:\n{files}")
+
+
+@case()
+def answers_of_commands_that_run_at_once_do_not_mix():
+    with Guest(Options(memory_mib=256)) as guest, concurrent.futures.ThreadPoolExecutor(4) as pool:
+        script = "head -c 300000 /dev/zero | tr '\\0' "
+        outputs = list(pool.map(guest.run, [script + letter for letter in "abcd"]))
+        expect(outputs == [letter * 300_000 for letter in "abcd"], "the answers of commands are mixed up")
 
 
 @case(each={"kernel": KERNELS})

@@ -76,11 +76,11 @@ done
 answer() {
     sh "/tmp/.rig/$1.sh" >"/tmp/.rig/$1.out" 2>&1 </dev/null 3>&-
     status=$?
-    {
-        flock 9
-        printf '%s %s %s\n' "$1" "$status" "$(stat -c %s "/tmp/.rig/$1.out")" >&3
-        cat "/tmp/.rig/$1.out" >&3
-    } 9>/tmp/.rig/lock
+    # Debian's busybox has no flock.
+    until mkdir /tmp/.rig/lock 2>/dev/null; do usleep 1000; done
+    printf '%s %s %s\n' "$1" "$status" "$(stat -c %s "/tmp/.rig/$1.out")" >&3
+    cat "/tmp/.rig/$1.out" >&3
+    rmdir /tmp/.rig/lock
     rm -f "/tmp/.rig/$1.sh" "/tmp/.rig/$1.out"
 }
 
