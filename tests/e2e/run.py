@@ -51,6 +51,8 @@ def run_apart(case):
         stderr=subprocess.STDOUT,
         text=True,
         errors="replace",
+        # A shell starts what is in the background (scripts/test &) with SIGINT ignored, which tests of interruptions inherit.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     try:
         return process.communicate(timeout=case.timeout_s)[0], process.returncode
