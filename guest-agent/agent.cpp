@@ -80,6 +80,7 @@ int Agent::run() {
     for (const auto& problem : problems_) {
         log(4, problem.what + ": " + problem.message);
     }
+    listen();
     open_reclaimer(platform::now());
     if (const auto seen = sampler_.observe()) {
         if (const auto policy = standalone_policy(config_, seen->meminfo.total)) {
@@ -191,6 +192,7 @@ void Agent::step(Time now) {
             clear_problem("no-swap");
         }
     }
+    listen();
     if (!reclaimer_ && now >= reclaimer_at_) {
         open_reclaimer(now);
     }
@@ -275,12 +277,23 @@ void Agent::act() {
 }
 
 void Agent::adopt_policy(const Policy& policy, PolicySource source, uint64_t generation, Time now) {
-    policy_ = source == PolicySource::host ? gentler(policy, config_) : policy;
-    source_ = source;
-    generation_ = generation;
-    step_at_ = now;
-    log(6, "policy from " + std::string(to_string(source)) + ": " + describe(*policy_));
+    const Policy wanted = source == PolicySource::host ? gentler(policy, config_) : policy;
+    if (policy_ != wanted || source_ != source || generation_ != generation) {
+        policy_ = wanted;
+        source_ = source;
+        generation_ = generation;
+        step_at_ = now;
+        log(6, "policy from " + std::string(to_string(source)) + ": " + describe(wanted));
+    }
     arm_trigger();
+}
+
+void Agent::listen() {
+    if (const Status status = channels_.listen(); !status) {
+        set_problem("no-socket", status.error().message + "; acma-agent status cannot ask");
+    } else {
+        clear_problem("no-socket");
+    }
 }
 
 void Agent::arm_trigger() {

@@ -33,6 +33,7 @@ class Agent {
   private:
     void step(Time now);
     void adopt_policy(const Policy& policy, PolicySource source, uint64_t generation, Time now);
+    void listen();
     void arm_trigger();
     void open_reclaimer(Time now);
     // Does what decision_ says, or makes it say why that is not possible.

@@ -133,13 +133,18 @@ Channels::Channels(const std::string& port_name, const std::string& socket_path,
                                               "; no host can set a policy, [policy] in agent.toml "
                                               "still counts where standalone = true"});
     }
-    auto listener = listen_on(socket_path);
-    if (listener) {
-        listener_ = std::move(*listener);
-    } else {
-        problems.push_back(
-            {"no-socket", listener.error().message + "; acma-agent status cannot ask"});
+}
+
+Status Channels::listen() {
+    if (listener_) {
+        return {};
     }
+    auto listener = listen_on(socket_path_);
+    if (!listener) {
+        return listener.error();
+    }
+    listener_ = std::move(*listener);
+    return {};
 }
 
 Channels::~Channels() {

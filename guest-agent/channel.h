@@ -49,13 +49,16 @@ class Connection {
 
 class Channels {
   public:
-    // Either may be missing: `problems` says which and why.
+    // The port may be missing: `problems` says why.
     Channels(const std::string& port_name, const std::string& socket_path, proto::AgentInfo info,
              std::vector<Problem>& problems);
     ~Channels();
     Channels(const Channels&) = delete;
     Channels& operator=(const Channels&) = delete;
 
+    // On the socket, unless it does already. What fails may be tried again: an agent that was
+    // killed answers there until the kernel is done with it.
+    Status listen();
     void add_to(std::vector<pollfd>& fds, Time now) const;
     void serve(const std::vector<pollfd>& fds, const Act& act, Time now);
     // The longest that poll() may sleep before a port has to be looked at again.

@@ -37,7 +37,7 @@ Status set_text(const toml::node& node, std::optional<T>& out, Parse parse) {
 }
 
 // A guest needs no less (engine/policy).
-Result<Bytes> parse_min_mem(std::string_view text) {
+Result<Bytes> parse_mem(std::string_view text) {
     const auto size = parse_size(text);
     if (size && *size < k_least_min_mem) {
         return Error{ErrorCode::invalid, human(*size) + " is below " + human(k_least_min_mem) +
@@ -64,9 +64,9 @@ struct Key {
 const std::vector<Key>& keys() {
     static const std::vector<Key> k_keys{
         {"policy", "min-mem",
-         [](const toml::node& n, Config& c) { return set_text(n, c.min_mem, parse_min_mem); }},
+         [](const toml::node& n, Config& c) { return set_text(n, c.min_mem, parse_mem); }},
         {"policy", "max-mem",
-         [](const toml::node& n, Config& c) { return set_text(n, c.max_mem, parse_size); }},
+         [](const toml::node& n, Config& c) { return set_text(n, c.max_mem, parse_mem); }},
         {"policy", "psi",
          [](const toml::node& n, Config& c) { return set_text(n, c.psi, parse_psi); }},
         {"policy", "mode",

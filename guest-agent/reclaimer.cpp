@@ -100,7 +100,6 @@ damon::OwnershipRecord noted_record(const ReclaimerPaths& paths) {
     return noted ? parse_record(*noted) : damon::OwnershipRecord{};
 }
 
-// Error: somebody else uses DAMON.
 Result<damon::Ownership> look_whose(const platform::DamonSysfs& sysfs, const ReclaimerPaths& paths,
                                     const damon::OwnershipRecord& record) {
     const auto tree = sysfs.read_tree();
@@ -109,15 +108,29 @@ Result<damon::Ownership> look_whose(const platform::DamonSysfs& sysfs, const Rec
         // Files come and go while somebody else sets DAMON up.
         return error.code == ErrorCode::not_found ? Error{ErrorCode::busy, error.message} : error;
     }
-    auto ownership = damon::decide_ownership(*tree, record,
-                                             {.stat = module_enabled(paths, "damon_stat"),
-                                              .reclaim = module_enabled(paths, "damon_reclaim"),
-                                              .lru_sort = module_enabled(paths, "damon_lru_sort")});
-    if (ownership &&
-        (ownership->claim == damon::Claim::foreign || ownership->claim == damon::Claim::busy)) {
-        return Error{ErrorCode::busy, ownership->reason};
-    }
-    return ownership;
+    return damon::decide_ownership(*tree, record,
+                                   {.stat = module_enabled(paths, "damon_stat"),
+                                    .reclaim = module_enabled(paths, "damon_reclaim"),
+                                    .lru_sort = module_enabled(paths, "damon_lru_sort")});
+}
+
+// Error: somebody else uses DAMON.
+Status usable(const damon::Ownership& ownership) {
+    const bool taken =
+        ownership.claim == damon::Claim::foreign || ownership.claim == damon::Claim::busy;
+    return taken ? Status(Error{ErrorCode::busy, ownership.reason}) : Status();
+}
+
+// Somebody else's kdamond stands where ours was: to make one destroys all others.
+bool replaced_ours(const damon::Ownership& ownership) {
+    return ownership.claim == damon::Claim::foreign && ownership.ours.empty();
+}
+
+// A state or pid file, or "off" written to it: there is no kdamond that runs (6.12 answers
+// permission when it has ended). Any other error may pass, and says nothing.
+bool means_off(ErrorCode code) {
+    return code == ErrorCode::not_found || code == ErrorCode::permission ||
+           code == ErrorCode::invalid;
 }
 
 }  // namespace
@@ -147,6 +160,9 @@ Result<std::unique_ptr<Reclaimer>> Reclaimer::open(ReclaimerPaths paths, platfor
     const auto ownership = look_whose(sysfs, paths, record);
     if (!ownership) {
         return ownership.error();
+    }
+    if (const Status status = usable(*ownership); !status) {
+        return status.error();
     }
     for (const size_t index : ownership->ours) {
         (void)sysfs.command(index, damon::StateCommand::off);  // fails where it is off already
@@ -178,8 +194,12 @@ Reclaimer::~Reclaimer() {
     worker_.join();
     // The worker may have been about to switch on when it was told to stop; may_run_ kept it off.
     const auto ownership = look_whose(sysfs_, paths_, record_);
-    if (!ownership || (ownership->claim == damon::Claim::ours &&
-                       !sysfs_.apply({damon::Write{"kdamonds/nr_kdamonds", "0"}}))) {
+    if (ownership && replaced_ours(*ownership)) {
+        disown();
+    }
+    if (!ownership || !usable(*ownership) ||
+        (ownership->claim == damon::Claim::ours &&
+         !sysfs_.apply({damon::Write{"kdamonds/nr_kdamonds", "0"}}))) {
         return;  // the record stays: our next run will know what of it is ours
     }
     std::error_code err;
@@ -222,8 +242,7 @@ Status Reclaimer::stop_now() {
     if (runs_ours()) {
         status = sysfs_.command(k_kdamond, damon::StateCommand::off);
     }
-    // Already ended (permission on 6.12), gone (not_found): off.
-    if (!status && status.error().code == ErrorCode::busy) {
+    if (!status && !means_off(status.error().code)) {
         return status.error().in("switching page-out off");
     }
     pid_ = -1;
@@ -331,6 +350,9 @@ Status Reclaimer::write_model(const damon::Kdamond& next) {
             const std::lock_guard lock(switch_mutex_);
             (void)sysfs_.command(k_kdamond, damon::StateCommand::off);
             on_ = false;
+        } else if (const auto state = sysfs_.state(k_kdamond);
+                   state && *state == damon::State::on) {
+            disown();  // ours is not on yet
         }
         return status;
     }
@@ -360,10 +382,25 @@ void Reclaimer::forget_other_shapes(const damon::Kdamond& written) {
     }
 }
 
+// What we noted is gone: what is there now must never be taken for it.
+void Reclaimer::disown() {
+    written_.clear();
+    if (!record_.kdamonds.empty()) {
+        record_.kdamonds.clear();
+        (void)write_record(paths_.owner, record_);
+    }
+}
+
 Status Reclaimer::take_hold() {
     const auto ownership = look_whose(sysfs_, paths_, record_);
     if (!ownership) {
         return ownership.error();
+    }
+    if (replaced_ours(*ownership)) {
+        disown();
+    }
+    if (const Status status = usable(*ownership); !status) {
+        return status;
     }
     record_.restore_damon_stat = ownership->restore_damon_stat;
     if (const Status status = write_record(paths_.owner, record_); !status) {
@@ -383,8 +420,8 @@ Status Reclaimer::take_hold() {
 bool Reclaimer::runs_ours() const {
     const auto pid =
         platform::read_file(sysfs_.path("kdamonds/" + std::to_string(k_kdamond) + "/pid"));
-    if (!pid) {
-        return pid_ > 0 && pid.error().code == ErrorCode::busy;  // by our own commit
+    if (!pid) {  // busy: by our own commit
+        return pid_ > 0 && !means_off(pid.error().code);
     }
     return pid_ > 0 && pid->starts_with(std::to_string(pid_) + "\n");
 }
@@ -394,13 +431,17 @@ Status Reclaimer::switch_on() {
     if (!may_run_) {
         return Error{ErrorCode::busy, "page-out was stopped meanwhile"};
     }
-    const Status status = sysfs_.command(k_kdamond, damon::StateCommand::on);
-    if (status) {
-        const auto pid = sysfs_.pid(k_kdamond);
-        pid_ = pid ? *pid : -1;
-        on_ = true;
+    if (const Status status = sysfs_.command(k_kdamond, damon::StateCommand::on); !status) {
+        return status;
     }
-    return status;
+    const auto pid = sysfs_.pid(k_kdamond);
+    if (!pid) {  // without it a stop could not tell ours from another's
+        (void)sysfs_.command(k_kdamond, damon::StateCommand::off);
+        return pid.error();
+    }
+    pid_ = *pid;
+    on_ = true;
+    return {};
 }
 
 Status Reclaimer::wait_until_cleared() {

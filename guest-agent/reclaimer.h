@@ -84,6 +84,7 @@ class Reclaimer {
     [[nodiscard]] Status take_hold();
     [[nodiscard]] bool runs_ours() const;
     [[nodiscard]] Status note(const damon::Kdamond& next);
+    void disown();
     void forget_other_shapes(const damon::Kdamond& written);
     [[nodiscard]] bool wanted() const;
 

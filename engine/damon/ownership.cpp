@@ -123,8 +123,10 @@ Result<Ownership> decide_ownership(const Tree& tree, const OwnershipRecord& reco
         ownership.ours.push_back(i);
     }
     if (modules.reclaim || modules.lru_sort) {
-        return refuse(Claim::foreign,
-                      module_reason(modules.reclaim ? "damon_reclaim" : "damon_lru_sort"));
+        Ownership refused = refuse(
+            Claim::foreign, module_reason(modules.reclaim ? "damon_reclaim" : "damon_lru_sort"));
+        refused.ours = std::move(ownership.ours);
+        return refused;
     }
     ownership.clear_damon_stat = modules.stat;
     ownership.restore_damon_stat = modules.stat || record.restore_damon_stat;

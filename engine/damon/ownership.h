@@ -52,7 +52,7 @@ enum class Claim {
 
 struct Ownership {
     Claim claim = Claim::foreign;
-    std::vector<size_t> ours;  // indices of our kdamonds
+    std::vector<size_t> ours;  // indices of our kdamonds; with `foreign`: a module is in our way
     // DAMON_STAT (on at boot in Debian since 6.17) excludes every other user with EBUSY: write N to
     // its `enabled` first, and Y again when we leave (also when an earlier run could not).
     bool clear_damon_stat = false;

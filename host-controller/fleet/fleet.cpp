@@ -147,8 +147,10 @@ void Fleet::carry_out(const VmId& id, const Actions& actions) {
 }
 
 void Fleet::write_balloon(const VmId& id, Bytes target) {
-    outside_.hypervisor.set_balloon(id, target, [this, id, target](const Status& outcome) {
-        if (const auto vm = vms_.find(id); vm != vms_.end()) {
+    // A QEMU that hung may answer when the domain was started anew: that knows nothing of it.
+    const auto run = vms_.at(id).facts().id;
+    outside_.hypervisor.set_balloon(id, target, [this, id, run, target](const Status& outcome) {
+        if (const auto vm = vms_.find(id); vm != vms_.end() && vm->second.facts().id == run) {
             carry_out(id, vm->second.on_balloon_written(outcome, target, outside_.clock()));
         }
     });

@@ -107,7 +107,6 @@ void read_balloon(const pugi::xml_node& devices, DomainFacts& facts) {
     const pugi::xml_node balloon = devices.child("memballoon");
     const std::string_view model = balloon.attribute("model").value();
     facts.has_balloon = !model.empty() && model != "none";
-    facts.has_stats_period = balloon.child("stats").attribute("period").as_uint() != 0;
 }
 
 std::optional<uint64_t> read_id(const pugi::xml_node& domain) {

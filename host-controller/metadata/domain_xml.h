@@ -41,7 +41,6 @@ struct DomainFacts {
     Bytes current;                  // RAM - what the balloon holds, now
     bool huge_pages = false;        // its RAM is in a pool of huge pages (hugetlb)
     bool has_balloon = false;
-    bool has_stats_period = false;
     std::optional<ChannelFacts> channel;  // the first of the channel names asked for
 
     Result<std::optional<Policy>> policy{std::optional<Policy>()};

@@ -309,18 +309,21 @@ void Vm::decide_balloon(Now now, Actions& actions) {
     } else if (policy_->max_mem >= balloon_.ram()) {
         bound = "max-mem " + human(policy_->max_mem) + " leaves it all its RAM";
     }
-    decided(acts ? direction : "would-" + direction,
-            bound + ": the balloon target " + (acts ? "goes" : "would go") + " from " +
-                human(from) + " to " + human(*wanted) +
-                (acts                ? ""
-                 : settings_.dry_run ? " (dry run)"
-                                     : " (observe)"),
-            now, actions,
-            {{"from_bytes", from.count()},
-             {"to_bytes", wanted->count()},
-             {"actual_bytes", balloon_.actual().count()},
-             {"ram_bytes", balloon_.ram().count()},
-             {"max_mem_bytes", policy_->max_mem.count()}});
+    decided(
+        acts ? direction : "would-" + direction,
+        bound + ": the balloon target " + (acts ? "goes" : "would go") + " from " + human(from) +
+            " to " + human(*wanted) +
+            (acts                ? ""
+             : settings_.dry_run ? " (dry run)"
+                                 : " (observe)"),
+        now, actions,
+        {{"from_bytes", from.count()},
+         {"to_bytes", wanted->count()},
+         {"actual_bytes", balloon_.actual().count()},
+         {"ram_bytes", balloon_.ram().count()},
+         {"max_mem_bytes", policy_->max_mem.count()}},
+        // A guest that moves its balloon again and again causes one of these each time.
+        balloon_.rises(now.mono) || yielded_ ? History::Cause::guest : History::Cause::decision);
     if (!acts) {
         return;
     }
@@ -643,11 +646,11 @@ void Vm::unmark(std::string_view what, Now now, Actions& actions) {
 }
 
 void Vm::decided(std::string_view word, std::string reason, Now now, Actions& actions,
-                 std::map<std::string, uint64_t> numbers) {
+                 std::map<std::string, uint64_t> numbers, History::Cause cause) {
     tell(false, reason, now, actions);
     history_.add(
         proto::ExplainEntry{now.wall, std::string(word), std::move(reason), std::move(numbers)},
-        History::Cause::decision);
+        cause);
 }
 
 void Vm::noticed(std::string_view word, std::string reason, Now now,

@@ -107,7 +107,8 @@ class Vm {
     void mark(std::string_view what, std::string message, Now now, Actions& actions);
     void unmark(std::string_view what, Now now, Actions& actions);
     void decided(std::string_view word, std::string reason, Now now, Actions& actions,
-                 std::map<std::string, uint64_t> numbers = {});
+                 std::map<std::string, uint64_t> numbers = {},
+                 History::Cause cause = History::Cause::decision);
     void noticed(std::string_view word, std::string reason, Now now,
                  std::map<std::string, uint64_t> numbers = {});
     void tell(bool warning, std::string text, Now now, Actions& actions);

@@ -4,6 +4,10 @@
 # Result: $ACMA_CACHE/kernels/6.12 and .../7.3, each a link to a directory named by the kernel's release that holds
 # vmlinuz, config and modules/. The cloud flavour has DAMON, PSI, zram and every virtio driver that a guest needs.
 
+# The series that are tested.
+# shellcheck disable=SC2034  # for the scripts that source this file
+kernel_series=(6.12 7.3)
+
 # kernel_suite 6.12|7.3: the Debian suite that has this kernel for the machine's release.
 kernel_suite() {
     case $1/$(debian_codename) in

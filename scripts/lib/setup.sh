@@ -23,6 +23,6 @@ setup_guests() {
 }
 
 setup_e2e() {
-    setup_guests 6.12 7.3
+    setup_guests "${kernel_series[@]}"
     fetch_udev
 }

@@ -212,6 +212,26 @@ TEST_P(ReclaimerTest, TouchesNothingOfAnotherProgramThatTookDamonMeanwhile) {
     EXPECT_EQ(guest.damon.log().size(), before);
 }
 
+// Whoever cleans up after us goes by the note, so it must not name what is not ours any more.
+TEST_P(ReclaimerTest, ForgetsItsKdamondWhenAnotherProgramHasReplacedIt) {
+    Guest guest(GetParam());
+    ASSERT_TRUE(guest.reclaimer->order(page_out(200_MiB)).ok());
+    ASSERT_TRUE(guest.gets_running());
+    ASSERT_TRUE(guest.reclaimer->stop_now().ok());
+    const testing::TempDir& dir = guest.damon.dir();
+    EXPECT_NE(dir.read("run/agent.damon").find("kdamond 0"), std::string::npos);
+    for (const Write& write :
+         {Write{"kdamonds/nr_kdamonds", "0"}, Write{"kdamonds/nr_kdamonds", "1"},
+          Write{"kdamonds/0/contexts/nr_contexts", "1"},
+          Write{"kdamonds/0/contexts/0/monitoring_attrs/intervals/sample_us", "7000"}}) {
+        guest.damon.write_as_other(write);
+    }
+    const size_t before = guest.damon.log().size();
+    guest.reclaimer.reset();
+    EXPECT_EQ(guest.damon.log().size(), before);
+    EXPECT_EQ(dir.read("run/agent.damon").find("kdamond"), std::string::npos);
+}
+
 INSTANTIATE_TEST_SUITE_P(Kernels, ReclaimerTest, ::testing::ValuesIn(damon::test::all_series()),
                          [](const auto& kernel) {
                              std::string name = "Linux" + kernel.param;

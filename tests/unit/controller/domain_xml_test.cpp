@@ -45,7 +45,6 @@ TEST(DomainXml, ReadsWhatTheControllerNeeds) {
     EXPECT_THAT(facts->ram_blocks, ElementsAre(1_GiB));
     EXPECT_EQ(facts->current, 768_MiB);
     EXPECT_TRUE(facts->has_balloon);
-    EXPECT_TRUE(facts->has_stats_period);
     ASSERT_TRUE(facts->channel);
     EXPECT_TRUE(facts->channel->opened_by_guest);
     EXPECT_THAT(facts->channel->path, HasSubstr("org.acma.agent.0"));

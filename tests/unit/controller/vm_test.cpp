@@ -374,6 +374,10 @@ TEST_F(VmTest, CannotHaveItsHistoryFloodedByABalloonThatGoesUpAndDown) {
         (void)foreign(vm, 3_GiB + 2_MiB * static_cast<uint64_t>(i));
         (void)vm.on_balloon(2_GiB, now());
     }
+    for (int i = 0; i < 200; ++i) {  // and is put right each time
+        obey(vm, foreign(vm, 3_GiB));
+        obey(vm, run(vm, 60));
+    }
     EXPECT_EQ(std::count_if(vm.history().entries().begin(), vm.history().entries().end(),
                             [](const auto& entry) { return entry.decision == "set-policy"; }),
               set);
@@ -459,7 +463,7 @@ TEST_F(VmTest, CannotHaveItsHistoryFloodedByABalloonThatMovesBelowItsTarget) {
     };
     Vm up_and_down = settled();
     for (int i = 0; i < 200; ++i) {
-        (void)foreign(up_and_down, i % 2 == 0 ? 1_GiB : 3_GiB);
+        obey(up_and_down, foreign(up_and_down, i % 2 == 0 ? 1_GiB : 3_GiB));
     }
     EXPECT_EQ(up_and_down.summary().state, proto::VmState::observed);
     EXPECT_EQ(policies(up_and_down), 1);
