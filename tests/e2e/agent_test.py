@@ -231,6 +231,7 @@ def agent_without_permission_says_so():
             "su u -c 'timeout 5 acma-agent --config /tmp/agent.toml run --deadman /usr/bin/acma-deadman' 2>&1", check=False
         ).output
         expect("no-permission: " in output and "status and the host's balloon work" in output, output)
+        expect("no-trigger: " in output, output)
 
 
 @case(each={"kernel": ["7.3"]}, full_each=["6.12"])

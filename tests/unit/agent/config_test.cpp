@@ -45,6 +45,7 @@ TEST(AgentConfig, NamesFileLineAndKeyOfWhatIsWrong) {
           Bad{"[channel]\nname = '/dev/vport0p1'\n", "not a path"},
           Bad{"[channel]\nsocket = 'agent.sock'\n", "channel: socket: must be an absolute path"},
           Bad{"[policy]\nmin-mem = '1MiB'\n", "min-mem: 1 MiB is below 64 MiB"},
+          Bad{"[policy]\nmax-mem = '0MiB'\n", "max-mem: 0 B is below 64 MiB"},
           Bad{"[policy]\nmin-mem = '1.5GiB'\n", "not a whole number"}}) {
         const auto config = parse_config(bad.text, "agent.toml");
         ASSERT_FALSE(config.ok()) << bad.text;
