@@ -8,8 +8,6 @@
 #include <sstream>
 #include <utility>
 
-#include <time.h>
-
 #include "engine/damon/regions.h"
 #include "engine/damon/validate.h"
 #include "platform/clock.h"
@@ -30,12 +28,6 @@ constexpr Micros k_clearing_step_patience = Seconds(1);
 constexpr Micros k_clearing_patience = Seconds(10);
 // A rate that differs by less is not worth a commit.
 constexpr uint64_t k_rate_step_divisor = 8;
-
-void pause_for(Micros duration) {
-    const timespec pause{.tv_sec = duration.count() / 1'000'000,
-                         .tv_nsec = duration.count() % 1'000'000 * 1'000};
-    (void)::nanosleep(&pause, nullptr);
-}
 
 bool nearly_equal(Bytes a, Bytes b) {
     const Bytes apart = a > b ? a - b : b - a;
@@ -449,7 +441,7 @@ Status Reclaimer::wait_until_cleared() {
     const auto steps = static_cast<int64_t>(all.count() / autoscale::k_clearing_step.count());
     const Time deadline = platform::now() + k_clearing_patience + k_clearing_step_patience * steps;
     while (wanted() && platform::now() < deadline) {
-        pause_for(autoscale::k_clearing_apply);
+        platform::sleep_for(autoscale::k_clearing_apply);
         if (const Status status =
                 sysfs_.command(k_kdamond, damon::StateCommand::update_schemes_stats);
             !status) {

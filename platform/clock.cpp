@@ -11,4 +11,10 @@ Time now() {
     return Time(Micros(ts.tv_sec * 1'000'000 + ts.tv_nsec / 1'000));
 }
 
+void sleep_for(Micros duration) {
+    const timespec rest{.tv_sec = duration.count() / 1'000'000,
+                        .tv_nsec = duration.count() % 1'000'000 * 1'000};
+    (void)::clock_nanosleep(CLOCK_MONOTONIC, 0, &rest, nullptr);
+}
+
 }  // namespace acma::platform

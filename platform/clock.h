@@ -9,4 +9,7 @@ namespace acma::platform {
 // so a resumed guest does not look as if it had been silent.
 [[nodiscard]] Time now();
 
+// A signal ends it early.
+void sleep_for(Micros duration);
+
 }  // namespace acma::platform

@@ -5,10 +5,6 @@
 #include <filesystem>
 #include <system_error>
 
-#include <time.h>
-
-#include "platform/clock.h"
-
 namespace acma::platform {
 
 namespace {
@@ -17,23 +13,7 @@ std::string kdamond_file(size_t kdamond, std::string_view name) {
     return "kdamonds/" + std::to_string(kdamond) + "/" + std::string(name);
 }
 
-void pause_briefly() {
-    constexpr timespec k_pause{.tv_sec = 0, .tv_nsec = 1'000'000};
-    (void)::nanosleep(&k_pause, nullptr);
-}
-
-// Tries until it is not busy any more or the patience is over.
-template <typename Try>
-auto patiently(Micros patience, Try attempt) {
-    const Time deadline = now() + patience;
-    for (;;) {
-        auto result = attempt();
-        if (result.ok() || result.error().code != ErrorCode::busy || now() >= deadline) {
-            return result;
-        }
-        pause_briefly();
-    }
-}
+constexpr Micros k_between_tries = Millis(1);
 
 Result<uint64_t> parse_number(const std::string& text, const std::string& path) {
     uint64_t number = 0;
@@ -44,6 +24,17 @@ Result<uint64_t> parse_number(const std::string& text, const std::string& path) 
 }
 
 }  // namespace
+
+template <typename Try> auto DamonSysfs::patiently(Micros patience, Try attempt) const {
+    const Time deadline = io_.now() + patience;
+    for (;;) {
+        auto result = attempt();
+        if (result.ok() || result.error().code != ErrorCode::busy || io_.now() >= deadline) {
+            return result;
+        }
+        io_.sleep(k_between_tries);
+    }
+}
 
 std::string DamonSysfs::path(std::string_view relative) const {
     return dir_ + "/" + std::string(relative);

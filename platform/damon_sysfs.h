@@ -13,6 +13,7 @@
 #include "engine/damon/features.h"
 #include "engine/damon/model.h"
 #include "engine/damon/tree.h"
+#include "platform/clock.h"
 #include "platform/file.h"
 
 namespace acma::platform {
@@ -20,10 +21,13 @@ namespace acma::platform {
 // A pending command holds the lock for at most an apply step, or, on 6.12, shortly every 100 ms.
 constexpr Micros k_damon_patience = Seconds(2);
 
-// How its files are read and written. Tests put a kernel of their own here: no plain file is busy.
+// How its files are read and written, and how the time between two tries passes. Tests put a kernel
+// and a clock of their own here: no plain file is busy.
 struct SysfsIo {
     std::function<Result<std::string>(const std::string& path)> read = read_file;
     std::function<Status(const std::string& path, std::string_view value)> write = write_file;
+    std::function<Time()> now = platform::now;
+    std::function<void(Micros)> sleep = platform::sleep_for;
 };
 
 class DamonSysfs {
@@ -62,6 +66,8 @@ class DamonSysfs {
     [[nodiscard]] std::string path(std::string_view relative) const;
 
   private:
+    // Tries until it is not busy any more or the patience is over.
+    template <typename Try> auto patiently(Micros patience, Try attempt) const;
     [[nodiscard]] Status write(const damon::Write& write, Micros patience) const;
     [[nodiscard]] Result<uint64_t> read_number(const std::string& file) const;
 
