@@ -25,7 +25,8 @@ Result<uint64_t> parse_number(const std::string& text, const std::string& path) 
 
 }  // namespace
 
-template <typename Try> auto DamonSysfs::patiently(Micros patience, Try attempt) const {
+template <typename Try>
+auto DamonSysfs::patiently(Micros patience, Try attempt) const {
     const Time deadline = io_.now() + patience;
     for (;;) {
         auto result = attempt();

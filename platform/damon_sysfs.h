@@ -67,7 +67,8 @@ class DamonSysfs {
 
   private:
     // Tries until it is not busy any more or the patience is over.
-    template <typename Try> auto patiently(Micros patience, Try attempt) const;
+    template <typename Try>
+    auto patiently(Micros patience, Try attempt) const;
     [[nodiscard]] Status write(const damon::Write& write, Micros patience) const;
     [[nodiscard]] Result<uint64_t> read_number(const std::string& file) const;
 
