@@ -34,6 +34,11 @@ struct DomainGone {
     VmId vm;
     std::string why;
 };
+// It runs, but its XML could not be read. Told once; it is tried again until it can or is gone.
+struct DomainUnread {
+    VmId vm;
+    std::string why;
+};
 struct BalloonSeen {
     VmId vm;
     Bytes actual;  // RAM - what the balloon holds
@@ -43,8 +48,8 @@ struct CallSeen {
     VmId vm;
     bool runs = false;
 };
-using HypervisorEvent =
-    std::variant<HypervisorUp, HypervisorDown, DomainSeen, DomainGone, BalloonSeen, CallSeen>;
+using HypervisorEvent = std::variant<HypervisorUp, HypervisorDown, DomainSeen, DomainGone,
+                                     DomainUnread, BalloonSeen, CallSeen>;
 
 using Done = std::function<void(const Status&)>;
 

@@ -36,6 +36,11 @@ void Fleet::on_hypervisor(const HypervisorEvent& event) {
                    },
                    [this](const DomainSeen& e) { seen(e.facts, e.policy_written); },
                    [this](const DomainGone& e) { gone(e.vm, e.why); },
+                   [this](const DomainUnread& e) {
+                       const auto vm = vms_.find(e.vm);
+                       log(true, (vm == vms_.end() ? e.vm.uuid : vm->second.facts().name) + ": " +
+                                     e.why + "; it keeps what it has, trying again");
+                   },
                    [this](const BalloonSeen& e) {
                        if (const auto vm = vms_.find(e.vm); vm != vms_.end()) {
                            carry_out(e.vm, vm->second.on_balloon(e.actual, outside_.clock()));

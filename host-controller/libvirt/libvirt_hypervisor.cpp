@@ -197,7 +197,7 @@ void LibvirtHypervisor::list_domains() {
             up.running.push_back(*std::move(facts));
         } else {
             up.unread.push_back(id_of(domain.get()));
-            retry(up.unread.back(), {});
+            retry(up.unread.back(), {}, facts.error());
         }
     }
     std::free(domains);
@@ -211,35 +211,39 @@ void LibvirtHypervisor::read_pending() {
             pending_.emplace(vm, pending);
             continue;
         }
-        switch (read_domain(vm, pending.policy_written)) {
-            case Read::done:
-                break;
-            case Read::gone:
-                virtio_mem_.erase(vm);
-                sink_(DomainGone{vm, "it was stopped"});
-                break;
-            case Read::failed:  // a busy or broken libvirt stops no VM
-                retry(vm, pending);
-                break;
+        const Result<Read> read = read_domain(vm, pending.policy_written);
+        if (!read) {  // a busy or broken libvirt stops no VM
+            retry(vm, pending, read.error());
+        } else if (*read == Read::gone) {
+            virtio_mem_.erase(vm);
+            sink_(DomainGone{vm, "it was stopped"});
         }
     }
 }
 
-LibvirtHypervisor::Read LibvirtHypervisor::read_domain(const VmId& vm, bool policy_written) {
+Result<LibvirtHypervisor::Read> LibvirtHypervisor::read_domain(const VmId& vm,
+                                                               bool policy_written) {
     const std::shared_ptr<virConnect> connection = connection_.load();
     const DomainHandle domain(virDomainLookupByUUIDString(connection.get(), vm.uuid.c_str()));
     const int active = domain ? virDomainIsActive(domain.get()) : -1;
     if (active == 1) {
-        if (Result<DomainFacts> facts = facts_of(domain.get())) {
-            sink_(DomainSeen{*std::move(facts), policy_written});
-            return Read::done;
+        Result<DomainFacts> facts = facts_of(domain.get());
+        if (!facts) {
+            return facts.error();
         }
-        return Read::failed;
+        sink_(DomainSeen{*std::move(facts), policy_written});
+        return Read::done;
     }
-    return active == 0 || last_error_is_no_domain() ? Read::gone : Read::failed;
+    if (active == 0 || last_error_is_no_domain()) {
+        return Read::gone;
+    }
+    return last_libvirt_error("looking for the domain");
 }
 
-void LibvirtHypervisor::retry(const VmId& vm, Pending pending) {
+void LibvirtHypervisor::retry(const VmId& vm, Pending pending, const Error& why) {
+    if (pending.retry_in == Millis(0)) {
+        sink_(DomainUnread{vm, why.message});
+    }
     pending.retry_in = std::clamp(pending.retry_in * 2, k_first_retry, k_longest_retry);
     pending.try_at = platform::now() + pending.retry_in;
     pending_.emplace(vm, pending);

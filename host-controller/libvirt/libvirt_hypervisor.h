@@ -43,7 +43,7 @@ class LibvirtHypervisor final : public Hypervisor {
         Time try_at;  // libvirt could not tell, so it is asked again, with growing pauses
         Millis retry_in{0};
     };
-    enum class Read { done, gone, failed };
+    enum class Read { done, gone };
     using Call = std::function<Status(virDomainPtr)>;
 
     void run(const std::stop_token& stop);
@@ -52,8 +52,8 @@ class LibvirtHypervisor final : public Hypervisor {
     void register_events();
     void list_domains();
     void read_pending();
-    Read read_domain(const VmId& vm, bool policy_written);
-    void retry(const VmId& vm, Pending pending);
+    Result<Read> read_domain(const VmId& vm, bool policy_written);
+    void retry(const VmId& vm, Pending pending, const Error& why);
     Result<DomainFacts> facts_of(virDomainPtr domain);
     void poll_balloons();
     void post_call(const VmId& vm, Call call, const Done& done);

@@ -88,15 +88,14 @@ std::vector<Bytes> boot_memory_blocks(const pugi::xml_node& domain, Bytes boot_m
     return blocks;
 }
 
-std::optional<ChannelFacts> find_channel(const pugi::xml_node& devices,
-                                         const std::vector<std::string>& names) {
+std::optional<std::string> find_channel(const pugi::xml_node& devices,
+                                        const std::vector<std::string>& names) {
     for (const std::string& name : names) {
         for (const pugi::xml_node& channel : devices.children("channel")) {
             const pugi::xml_node target = channel.child("target");
             const std::string_view path = channel.child("source").attribute("path").value();
             if (name == target.attribute("name").value() && !path.empty()) {
-                const std::string_view state = target.attribute("state").value();
-                return ChannelFacts{std::string(path), state == "connected"};
+                return std::string(path);
             }
         }
     }
@@ -116,6 +115,14 @@ std::optional<uint64_t> read_id(const pugi::xml_node& domain) {
     const bool whole = !text.empty() && err == std::errc{} && end == text.data() + text.size();
     return whole ? std::optional(id) : std::nullopt;
 }
+
+std::pair<size_t, size_t> line_and_column(std::string_view text, ptrdiff_t offset) {
+    const std::string_view before =
+        text.substr(0, std::min(text.size(), static_cast<size_t>(std::max<ptrdiff_t>(offset, 0))));
+    const auto lines = static_cast<size_t>(std::count(before.begin(), before.end(), '\n'));
+    const size_t last = before.rfind('\n');
+    return {lines + 1, last == before.npos ? before.size() + 1 : before.size() - last};
+}
 }  // namespace
 
 Result<DomainFacts> read_domain_xml(std::string_view live_xml,
@@ -123,7 +130,9 @@ Result<DomainFacts> read_domain_xml(std::string_view live_xml,
     pugi::xml_document document;
     const pugi::xml_parse_result parsed = document.load_buffer(live_xml.data(), live_xml.size());
     if (!parsed) {
-        return Error{ErrorCode::invalid, std::string("domain XML: ") + parsed.description()};
+        const auto [line, column] = line_and_column(live_xml, parsed.offset);
+        return Error{ErrorCode::invalid, "domain XML: line " + std::to_string(line) + ", column " +
+                                             std::to_string(column) + ": " + parsed.description()};
     }
     const pugi::xml_node domain = document.child("domain");
     const std::optional<Bytes> memory = element_size(domain.child("memory"));

@@ -23,12 +23,6 @@ struct VmId {
     auto operator<=>(const VmId&) const = default;
 };
 
-struct ChannelFacts {
-    std::string path;              // of the host's unix socket
-    bool opened_by_guest = false;  // the guest has the port open (target state='connected')
-    bool operator==(const ChannelFacts&) const = default;
-};
-
 struct DomainFacts {
     VmId vm;
     std::string name;
@@ -41,7 +35,8 @@ struct DomainFacts {
     Bytes current;                  // RAM - what the balloon holds, now
     bool huge_pages = false;        // its RAM is in a pool of huge pages (hugetlb)
     bool has_balloon = false;
-    std::optional<ChannelFacts> channel;  // the first of the channel names asked for
+    // The host's unix socket of the first of the channel names asked for.
+    std::optional<std::string> channel;
 
     Result<std::optional<Policy>> policy{std::optional<Policy>()};
     StateNote note;  // our own

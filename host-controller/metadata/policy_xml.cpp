@@ -151,32 +151,11 @@ Result<std::optional<Policy>> read_policy_unlabelled(const pugi::xml_node& metad
     }
     return std::optional<Policy>();
 }
-
-std::pair<size_t, size_t> line_and_column(std::string_view text, ptrdiff_t offset) {
-    const std::string_view before =
-        text.substr(0, std::min(text.size(), static_cast<size_t>(std::max<ptrdiff_t>(offset, 0))));
-    const auto lines = static_cast<size_t>(std::count(before.begin(), before.end(), '\n'));
-    const size_t last = before.rfind('\n');
-    return {lines + 1, last == before.npos ? before.size() + 1 : before.size() - last};
-}
 }  // namespace
 
 Result<std::optional<Policy>> read_policy(const pugi::xml_node& metadata) {
     auto policy = read_policy_unlabelled(metadata);
     return policy ? policy : policy.error().in("policy metadata");
-}
-
-Result<std::optional<Policy>> parse_policy_xml(std::string_view xml) {
-    pugi::xml_document document;
-    const pugi::xml_parse_result parsed = document.load_buffer(xml.data(), xml.size());
-    if (!parsed) {
-        const auto [line, column] = line_and_column(xml, parsed.offset);
-        return Error{ErrorCode::invalid, "policy metadata: not XML: line " + std::to_string(line) +
-                                             ", column " + std::to_string(column) + ": " +
-                                             parsed.description()};
-    }
-    const pugi::xml_node wrapper = document.child("metadata");
-    return read_policy(wrapper ? wrapper : document);
 }
 
 StateNote read_state_note(const pugi::xml_node& metadata) {

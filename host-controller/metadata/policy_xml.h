@@ -36,10 +36,9 @@ struct StateNote {
     bool operator==(const StateNote&) const = default;
 };
 
-// What a <metadata> element (or a lone policy element) says. No policy at all is not an error;
+// What a <metadata> element says. No policy at all is not an error;
 // one that cannot be used is: malformed, contradictory, or in another namespace.
 [[nodiscard]] Result<std::optional<Policy>> read_policy(const pugi::xml_node& metadata);
-[[nodiscard]] Result<std::optional<Policy>> parse_policy_xml(std::string_view xml);
 
 // Written by write_state_xml; empty when absent or unreadable (it is only a note).
 [[nodiscard]] StateNote read_state_note(const pugi::xml_node& metadata);

@@ -442,7 +442,7 @@ void Vm::order_agent(Now now, Actions& actions) {
         }
         return;
     }
-    TalkToAgent order{facts_.channel->path, policy_for_agent()};
+    TalkToAgent order{*facts_.channel, policy_for_agent()};
     if (order.policy) {
         order.policy->generation = generation_;
     }

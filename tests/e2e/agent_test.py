@@ -98,7 +98,7 @@ def cold_memory_leaves_the_guest_and_the_host_sees_it(kernel):
         expect(json.loads(lines)["working_set_bytes"] == 100 * MIB, lines)
 
 
-@case(each={"kernel": ["6.12"]}, full_each=["7.3"], timeout_s=300)
+@case(each={"kernel": ["6.12"]}, full_each=["7.3"], timeout_s=300, alone=True)
 def page_out_stops_within_two_seconds_of_the_agents_death(kernel):
     with Guest(_options(kernel)) as guest:
         _fill(guest)
@@ -117,7 +117,7 @@ def page_out_stops_within_two_seconds_of_the_agents_death(kernel):
         _wait_for_page_out(guest, 20)
 
 
-@case(each={"kernel": ["7.3"]}, full_each=["6.12"], timeout_s=300)
+@case(each={"kernel": ["7.3"]}, full_each=["6.12"], timeout_s=300, alone=True)
 def page_out_stops_within_two_seconds_of_the_agents_hang_and_goes_on_after_it(kernel):
     with Guest(_options(kernel)) as guest:
         _fill(guest)
@@ -292,7 +292,7 @@ class _Host:
         return json.loads(self.line())
 
 
-@case()
+@case(alone=True)
 def agent_answers_garbage_with_errors_and_goes_on():
     with Guest(_options(channels=[_PORT])) as guest:
         _start_agent(guest)

@@ -27,7 +27,7 @@ def _guests():
     return found
 
 
-@case(full=True, timeout_s=900)
+@case(full=True, timeout_s=900, alone=True)
 def demo_writes_its_figures_and_its_picture():
     with tempfile.TemporaryDirectory(prefix="acma-test-") as directory:
         figures, picture = os.path.join(directory, "demo.json"), os.path.join(directory, "demo.png")
@@ -49,7 +49,7 @@ def demo_writes_its_figures_and_its_picture():
         expect(vm["host_min_bytes"] < vm["host_max_bytes"] and vm["oom_kills"] == 0, json.dumps(vm))
 
 
-@case(full=True, timeout_s=400)
+@case(full=True, timeout_s=400, alone=True)
 def demo_leaves_nothing_when_it_is_interrupted():
     before = _guests()
     demo = subprocess.Popen(

@@ -39,12 +39,13 @@ class Case:
     function: typing.Callable
     arguments: dict
     timeout_s: int
-    full: bool  # only in `scripts/test full`
+    full: bool = False  # only in `scripts/test full`
+    alone: bool = False  # not beside other tests: it judges by the clock
 
 
-def case(each=None, full_each=(), timeout_s=300, full=False):
+def case(each=None, full_each=(), timeout_s=300, full=False, alone=False):
     """Marks a test. `each` gives one parameter's values: the test runs once for each of them, and with those in
-    `full_each` as well in `scripts/test full`."""
+    `full_each` as well in `scripts/test full`. `alone`: what it expects would not hold on a machine that is busy."""
 
     def mark(function):
         name = function.__module__.rsplit(".", 1)[-1] + "." + function.__name__
@@ -56,6 +57,7 @@ def case(each=None, full_each=(), timeout_s=300, full=False):
                 arguments={parameter: value} if parameter else {},
                 timeout_s=timeout_s,
                 full=full or value in full_each,
+                alone=alone,
             )
             for value in [*values, *full_each]
         ]

@@ -59,7 +59,7 @@ def damon_of_a_debian_kernel_is_taken_at_boot_only_by_damon_stat(kernel):
 @case(each={"swap": ["disk:512"]}, full_each=["zram:256"])
 def workload_keeps_its_content_through_swap(swap):
     with Guest(Options(memory_mib=256, swap=swap, add=[WORKLOAD])) as guest:
-        output = guest.run("acma-workload touch --mib 280 --hot-mib 30 --seconds 4 --zero-percent 60 --verify 1", 150)
+        output = guest.run("acma-workload touch --mib 280 --hot-mib 30 --seconds 10 --zero-percent 60 --verify 1", 150)
         lines = [json.loads(line) for line in output.splitlines()]
         expect(lines[-1] == {"t_us": lines[-1]["t_us"], "done": True, "intact": True}, output)
         expect(any(line.get("rounds", 0) > 0 for line in lines), f"no throughput lines: {output}")

@@ -2,18 +2,21 @@
 """Runs the tests in tests/e2e/*_test.py: one line each, and a tally. A NAME is a part of a test's name."""
 
 import argparse
+import concurrent.futures
 import importlib
 import os
 import pkgutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 import traceback
 
 from . import harness
 
 SKIPPED = 77
+LANE_BYTES = 4 << 30
 
 
 def collect():
@@ -31,6 +34,8 @@ def run_here(case):
     """In a test's own process: 0, 1 or SKIPPED."""
     # Turns the runner's SIGTERM into an exception, so that guests are closed on the way out.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    # A shell starts what is in the background (scripts/test &) with SIGINT ignored, which tests of interruptions inherit.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         case.function(**case.arguments)
         return 0
@@ -42,18 +47,38 @@ def run_here(case):
         return 1
 
 
-def run_apart(case):
-    """Runs one case in a process of its own; (exit status, output)."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "tests.e2e.run", "--one", case.name],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        errors="replace",
-        # A shell starts what is in the background (scripts/test &) with SIGINT ignored, which tests of interruptions inherit.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    )
+class Processes:
+    """The test processes that run now; `end_all` takes them along."""
+
+    def __init__(self):
+        self._lock = threading.Lock()
+        self._running = set()
+        self._over = False
+
+    def start(self, command):
+        with self._lock:
+            if self._over:
+                raise KeyboardInterrupt
+            process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
+            )
+            self._running.add(process)
+        return process
+
+    def ended(self, process):
+        with self._lock:
+            self._running.discard(process)
+
+    def end_all(self):
+        with self._lock:
+            self._over = True
+            for process in self._running:
+                process.terminate()
+
+
+def run_apart(case, processes):
+    """Runs one case in a process of its own; (output, exit status)."""
+    process = processes.start([sys.executable, "-m", "tests.e2e.run", "--one", case.name])
     try:
         return process.communicate(timeout=case.timeout_s)[0], process.returncode
     except subprocess.TimeoutExpired:
@@ -64,10 +89,8 @@ def run_apart(case):
             process.kill()
             output = process.communicate()[0]
         return output + f"\nnot finished within {case.timeout_s} s\n", 1
-    except BaseException:
-        process.terminate()
-        process.wait()
-        raise
+    finally:
+        processes.ended(process)
 
 
 def qemu_starts():
@@ -79,20 +102,52 @@ def qemu_starts():
         return False
 
 
-def run_all(cases, verbose):
-    counts = {"PASS": 0, "FAIL": 0, "SKIP": 0}
-    skip_is_failure = qemu_starts()
-    for case in cases:
-        start = time.monotonic()
-        output, status = run_apart(case)
+def lanes():
+    """How many tests run side by side: a guest that works keeps about one processor busy, and a test has up to three guests."""
+    memory = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return max(1, min(len(os.sched_getaffinity(0)), memory // LANE_BYTES))
+
+
+class Tally:
+    def __init__(self, verbose):
+        self.counts = {"PASS": 0, "FAIL": 0, "SKIP": 0}
+        self._verbose = verbose
+        self._skip_is_failure = qemu_starts()
+        self._lock = threading.Lock()
+
+    def add(self, case, output, status, seconds):
         result = {0: "PASS", SKIPPED: "SKIP"}.get(status, "FAIL")
-        if result == "SKIP" and skip_is_failure:
+        if result == "SKIP" and self._skip_is_failure:
             output += "QEMU starts here, so a skip counts as a failure\n"
             result = "FAIL"
-        counts[result] += 1
-        print(f"{result} {case.name} ({time.monotonic() - start:.1f} s)", flush=True)
-        if result != "PASS" or verbose:
-            print("".join(f"    {line}\n" for line in output.splitlines()), end="", flush=True)
+        text = f"{result} {case.name} ({seconds:.1f} s)\n"
+        if result != "PASS" or self._verbose:
+            text += "".join(f"    {line}\n" for line in output.splitlines())
+        with self._lock:
+            self.counts[result] += 1
+            print(text, end="", flush=True)
+
+
+def run_all(cases, verbose):
+    """In lanes; then, one by one, those that judge by the clock."""
+    tally = Tally(verbose)
+    processes = Processes()
+
+    def run_one(case):
+        start = time.monotonic()
+        output, status = run_apart(case, processes)
+        tally.add(case, output, status, time.monotonic() - start)
+
+    for some, width in [([case for case in cases if not case.alone], lanes()), ([case for case in cases if case.alone], 1)]:
+        with concurrent.futures.ThreadPoolExecutor(width) as pool:
+            try:
+                for future in [pool.submit(run_one, case) for case in some]:
+                    future.result()
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)
+                processes.end_all()
+                raise
+    counts = tally.counts
     print(f"e2e: {counts['PASS']} passed, {counts['FAIL']} failed, {counts['SKIP']} skipped")
     return counts
 
@@ -128,6 +183,8 @@ def main(arguments):
 
 
 if __name__ == "__main__":
+    # scripts/test ends its parts with SIGTERM.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         sys.exit(main(sys.argv[1:]))
     except KeyboardInterrupt:

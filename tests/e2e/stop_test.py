@@ -9,7 +9,7 @@ from .harness import case, expect
 _MOST_US = 100_000
 
 
-@case(each={"swap": ["6.12/zram"]}, full_each=["6.12/disk", "7.3/disk", "7.3/zram"], timeout_s=400)
+@case(each={"swap": ["6.12/zram"]}, full_each=["6.12/disk", "7.3/disk", "7.3/zram"], timeout_s=400, alone=True)
 def page_out_stops_within_100_ms_of_the_psi_trigger(swap):
     setup = Setup(*swap.split("/"), ram_mib=1024, filled_mib=600, hot_mib=100)
     with Subject(setup, Programs(), "stop") as subject:

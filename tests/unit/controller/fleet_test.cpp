@@ -22,7 +22,7 @@ DomainFacts domain(const std::string& name, uint64_t id) {
     facts.ram_blocks = {4_GiB};
     facts.current = 4_GiB;
     facts.has_balloon = true;
-    facts.channel = ChannelFacts{"/run/" + name, true};
+    facts.channel = "/run/" + name;
     facts.policy = std::optional(k_policy);
     return facts;
 }
@@ -173,6 +173,16 @@ TEST_F(FleetTest, KeepsAVmThatLibvirtListsButCannotDescribe) {
     EXPECT_EQ(fleet.vms().size(), 1U);
     fleet.on_hypervisor(HypervisorUp{{}, {}});
     EXPECT_TRUE(fleet.vms().empty());
+}
+
+TEST_F(FleetTest, SaysWhichVmLibvirtCannotDescribe) {
+    Fleet fleet = make();
+    settle(fleet, domain("web", 1));
+    fleet.on_hypervisor(DomainUnread{VmId{"uuid-web"}, "domain XML: line 3"});
+    fleet.on_hypervisor(DomainUnread{VmId{"uuid-new"}, "domain XML: line 4"});
+    EXPECT_THAT(log, HasSubstr("W web: domain XML: line 3; it keeps what it has"));
+    EXPECT_THAT(log, HasSubstr("W uuid-new: domain XML: line 4"));
+    EXPECT_EQ(fleet.vms().size(), 1U);
 }
 
 TEST_F(FleetTest, IgnoresNewsOfVmsThatAreGone) {

@@ -253,10 +253,13 @@ TEST_F(LibvirtTest, AsksAgainWhenLibvirtFailsInsteadOfTakingTheDomainForGone) {
                                  write_policy_xml({512_MiB, 3_GiB}).c_str(), k_policy_prefix,
                                  std::string(k_policy_namespace).c_str(), VIR_DOMAIN_AFFECT_LIVE),
             0);
-        const auto verdict = inbox.wait_for_event([](const HypervisorEvent& event) {
+        int told = 0;
+        const auto verdict = inbox.wait_for_event([&told](const HypervisorEvent& event) {
+            told += std::holds_alternative<DomainUnread>(event) ? 1 : 0;
             return std::holds_alternative<DomainSeen>(event) ||
                    std::holds_alternative<DomainGone>(event);
         });
+        EXPECT_EQ(told, 1) << "at the first failure";
         ASSERT_TRUE(verdict);
         ASSERT_TRUE(std::holds_alternative<DomainSeen>(*verdict));
         EXPECT_TRUE(std::get<DomainSeen>(*verdict).policy_written) << "not forgotten meanwhile";

@@ -13,8 +13,15 @@ using testing::HasSubstr;
 constexpr const char* k_good =
     R"(<acma:policy xmlns:acma="urn:acma:policy:1" min-mem="512MiB" max-mem="4GiB" psi="0.1%" shares="500" mode="observe"/>)";
 
+// Of a <metadata> element, or of what is in one.
+Result<std::optional<Policy>> policy_in(const std::string& xml) {
+    pugi::xml_document document;
+    EXPECT_TRUE(document.load_string(xml.c_str())) << xml;
+    const pugi::xml_node metadata = document.child("metadata");
+    return read_policy(metadata ? metadata : document);
+}
 std::string error_of(const std::string& xml) {
-    const auto policy = parse_policy_xml(xml);
+    const auto policy = policy_in(xml);
     return policy ? "no error" : policy.error().message;
 }
 std::string with(const std::string& attributes) {
@@ -22,14 +29,14 @@ std::string with(const std::string& attributes) {
 }
 
 TEST(PolicyXml, ReadsEveryAttribute) {
-    const auto policy = parse_policy_xml(k_good);
+    const auto policy = policy_in(k_good);
     ASSERT_TRUE(policy) << policy.error().message;
     ASSERT_TRUE(*policy);
     EXPECT_EQ(**policy, (Policy{512_MiB, 4_GiB, 10_bp, 500, Mode::observe}));
 }
 
 TEST(PolicyXml, MeansAutoWithoutAModeAndDefaultsElsewhere) {
-    const auto policy = parse_policy_xml(with(R"(min-mem="1GiB" max-mem="2GiB")"));
+    const auto policy = policy_in(with(R"(min-mem="1GiB" max-mem="2GiB")"));
     ASSERT_TRUE(policy && *policy);
     EXPECT_EQ(**policy, (Policy{1_GiB, 2_GiB, 10_bp, 1000, Mode::automatic}));
 }
@@ -41,13 +48,13 @@ TEST(PolicyXml, TakesAnyPrefixAndTheDefaultNamespace) {
             R"(<policy xmlns="urn:acma:policy:1" min-mem="1GiB" max-mem="2GiB"/>)",
             R"(<metadata xmlns:x="urn:acma:policy:1"><x:policy min-mem="1GiB" max-mem="2GiB"/></metadata>)",
         }) {
-        const auto policy = parse_policy_xml(xml);
+        const auto policy = policy_in(xml);
         EXPECT_TRUE(policy && *policy) << xml;
     }
 }
 
 TEST(PolicyXml, IsNoErrorWhenThereIsNoPolicy) {
-    const auto policy = parse_policy_xml(
+    const auto policy = policy_in(
         R"(<metadata><nova:instance xmlns:nova="http://openstack.org/nova"><nova:policy/></nova:instance></metadata>)");
     ASSERT_TRUE(policy) << policy.error().message;
     EXPECT_FALSE(*policy);
@@ -55,7 +62,7 @@ TEST(PolicyXml, IsNoErrorWhenThereIsNoPolicy) {
 
 TEST(PolicyXml, LeavesOtherToolsPoliciesAlone) {
     const auto policy =
-        parse_policy_xml(R"(<metadata><b:policy xmlns:b="urn:backup" min="1"/></metadata>)");
+        policy_in(R"(<metadata><b:policy xmlns:b="urn:backup" min="1"/></metadata>)");
     ASSERT_TRUE(policy);
     EXPECT_FALSE(*policy);
 }
@@ -124,30 +131,16 @@ TEST(PolicyXml, RefusesTwoPolicies) {
                 HasSubstr("two policy elements"));
 }
 
-TEST(PolicyXml, SaysWhereItIsNotXml) {
-    EXPECT_THAT(error_of("<metadata>\n  <policy"), HasSubstr("not XML: line 2"));
-    EXPECT_THAT(error_of("psi=0.1%"), HasSubstr("not XML"));
-    EXPECT_THAT(error_of(""), HasSubstr("not XML"));
-}
-
 TEST(PolicyXml, RefusesAHugeElementWhateverIsInIt) {
     for (const std::string& much : {" psi=\"" + std::string(20'000, '1') + "%\"/>",
                                     " xmlns:" + std::string(20'000, 'x') + "=\"\"/>",
                                     "><" + std::string(20'000, 'x') + "/></policy>"}) {
-        const auto policy = parse_policy_xml(
-            R"(<policy xmlns="urn:acma:policy:1" min-mem="1GiB" max-mem="2GiB")" + much);
+        const auto policy =
+            policy_in(R"(<policy xmlns="urn:acma:policy:1" min-mem="1GiB" max-mem="2GiB")" + much);
         ASSERT_FALSE(policy);
         EXPECT_EQ(policy.error().code, ErrorCode::too_large);
         EXPECT_THAT(policy.error().message, HasSubstr("bytes of XML, more than 16384"));
     }
-}
-
-TEST(PolicyXml, SurvivesDeepNesting) {
-    std::string xml;
-    for (int i = 0; i < 1000; ++i) {
-        xml += "<a>";
-    }
-    EXPECT_THAT(error_of(xml), HasSubstr("not XML"));
 }
 
 TEST(PolicyXml, CutsAHostileValueShortInTheMessage) {
@@ -161,7 +154,7 @@ TEST(PolicyXml, ReadsBackWhatItWrites) {
     const std::string written = write_policy_xml(policy);
     const std::string stored =
         "<acma:policy xmlns:acma=\"urn:acma:policy:1\"" + written.substr(sizeof "<policy" - 1);
-    const auto read = parse_policy_xml(stored);
+    const auto read = policy_in(stored);
     ASSERT_TRUE(read && *read);
     EXPECT_EQ(**read, policy);
 }

@@ -34,7 +34,7 @@ class World {
         domain_.name = "web";
         domain_.id = 1;
         domain_.has_balloon = true;
-        domain_.channel = ChannelFacts{"/run/web.sock", true};
+        domain_.channel = "/run/web.sock";
         set_ram(4_GiB);
         target_ = domain_.current = domain_.ram;
         domain_.policy = some_policy();
@@ -176,7 +176,7 @@ class World {
         }
         excuses_.push_back(clock_);
         set_ram(pick(std::array{1_GiB, 4_GiB, 5_GiB}));
-        domain_.channel = rarely() ? std::nullopt : std::optional(ChannelFacts{"/run/b", true});
+        domain_.channel = rarely() ? std::nullopt : std::optional<std::string>("/run/b");
         read_again();
     }
     void read_again() { carry_out(vm_->on_domain(domain_, false, now())); }

@@ -33,7 +33,7 @@ DomainFacts domain(std::optional<Policy> policy = k_policy) {
     facts.ram_blocks = {4_GiB};
     facts.current = 4_GiB;
     facts.has_balloon = true;
-    facts.channel = ChannelFacts{"/run/web.sock", true};
+    facts.channel = "/run/web.sock";
     facts.policy = policy;
     return facts;
 }
