@@ -228,6 +228,7 @@ void Agent::step(Time now) {
             sample.tried_total = report.tried_total;
             sample.full_windows_total = report.full_windows_total;
             sample.aggregations_total = report.aggregations_total;
+            sample.aggregation = report.aggregation;
             sample.accessed_total = report.accessed_total;
             sample.idled_total = report.idled_total;
         }

@@ -23,7 +23,7 @@ struct Config {
     bool standalone = false;  // whether [policy] also counts while no host has sent one
     // [channel]
     std::string channel = "org.acma.agent.0";
-    std::string socket = "/run/acma/agent.sock";
+    std::string socket = "/run/acma-agent/status.sock";
     bool verbose = false;            // --verbose: log every decision, not only changes of state
     std::vector<std::string> files;  // that it was read from; none: defaults
 

@@ -16,7 +16,7 @@ namespace acma::agent {
 struct PageListPaths {
     std::string fraction = "/proc/sys/vm/percpu_pagelist_high_fraction";
     std::string refresh = "/proc/sys/vm/stat_refresh";
-    std::string note = "/run/acma/agent.page-lists";  // what to put back, should this process die
+    std::string note = "/run/acma-agent/page-lists";  // what to put back, should this process die
 };
 
 // Puts back what an earlier run left changed.

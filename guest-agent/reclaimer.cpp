@@ -461,6 +461,9 @@ Status Reclaimer::wait_until_cleared() {
 Status Reclaimer::start(const autoscale::Decision& decision) {
     on_ = false;
     of_this_kdamond_ = {};
+    if (decision.pace == autoscale::Pace::quick) {
+        interval_timer_.start();
+    }
     if (const Status status = take_hold(); !status) {
         return status;
     }
@@ -557,6 +560,10 @@ Status Reclaimer::update_totals() {
     report_.aggregations_total += monitored / all;
     monitored_since_counted_ = Bytes(monitored % all);
     report_.idled_total += done[k_idled_scheme].tried - last[k_idled_scheme].tried;
+    const bool alone = regions_pace_ == Pace::quick &&
+                       done[k_page_out_scheme].tried == last[k_page_out_scheme].tried;
+    interval_timer_.count(report_.counted_at, report_.aggregations_total, !alone);
+    report_.aggregation = interval_timer_.interval();
     of_this_kdamond_ = done;
     return {};
 }

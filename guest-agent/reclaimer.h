@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "engine/autoscale/autoscale.h"
+#include "engine/autoscale/interval_timer.h"
 #include "engine/autoscale/page_out.h"
 #include "engine/base/result.h"
 #include "engine/damon/features.h"
@@ -31,7 +32,7 @@ struct ReclaimerPaths {
     std::string iomem = "/proc/iomem";
     std::string kpageflags = "/proc/kpageflags";
     std::string zoneinfo = "/proc/zoneinfo";
-    std::string owner = "/run/acma/agent.damon";  // says that the configured kdamond is ours
+    std::string owner = "/run/acma-agent/damon";  // says that the configured kdamond is ours
     PageListPaths page_lists;
 };
 
@@ -43,7 +44,8 @@ class Reclaimer {
         Bytes tried_total;
         uint64_t full_windows_total = 0;
         uint64_t aggregations_total = 0;
-        Bytes accessed_total;  // see autoscale::Sample
+        Micros aggregation{0};  // see autoscale::Sample
+        Bytes accessed_total;
         Bytes idled_total;
         bool running = false;        // the kdamond is on
         std::optional<Error> error;  // why the last order could not be carried out
@@ -106,6 +108,7 @@ class Reclaimer {
     std::array<platform::DamonSysfs::Done, autoscale::k_schemes> of_this_kdamond_{};
     Bytes monitored_since_counted_;  // less than all regions: no whole aggregation interval
     bool on_ = false;
+    autoscale::IntervalTimer interval_timer_;  // of the quick pace
 
     mutable std::mutex mutex_;  // protects what follows
     std::condition_variable changed_;

@@ -213,9 +213,21 @@ Bytes step_ceiling(const State& state) {
                       k_ceiling);
 }
 
-Micros min_age(const State& state) {
+// For how long what is paged out has not been accessed, by the clock.
+Micros idle_for(const State& state) {
     const Micros learned = k_quick_min_age * static_cast<int64_t>(state.patience);
     return state.pace == Pace::calm ? std::max(k_calm_min_age, learned) : learned;
+}
+
+// The same by DAMON's clock. Apply steps stretch intervals too, but nothing is sampled in them, so
+// that only what an interval takes without them counts.
+Micros min_age(const State& state) {
+    if (state.pace == Pace::calm) {  // its samples are half a second apart
+        return idle_for(state);
+    }
+    const Micros real = std::clamp<Micros>(newest(state).sample.aggregation, k_quick_aggr,
+                                           k_quick_aggr * k_most_stretch);
+    return idle_for(state) * k_quick_aggr.count() / real.count();
 }
 
 // Does the calm pace end? `state.idled_much` is updated.
@@ -257,7 +269,7 @@ void empty_lists(State& state, bool look_ended, Time now) {
 
 // Has DAMON had the time, by its own clock, to find what is cold and to try it again?
 bool looked_long_enough(const State& state, Time now) {
-    const Micros needed = k_quick_least + min_age(state);
+    const Micros needed = k_quick_least + idle_for(state);
     const uint64_t intervals = detail::sub_saturating(newest(state).sample.aggregations_total,
                                                       state.aggregations_when_quick);
     return now - std::max(state.quick_since, state.patience_at) >= needed &&
@@ -401,7 +413,7 @@ Decision step(const Policy& policy, const Sample& sample, State& state, Time now
                     .next_step = calm ? k_calm_step : k_quick_step,
                     .reason = verdict_text(policy, verdict) + "; paged out " + human(out_per_s) +
                               "/s, may try " + human(rate) + "/s of what was idle for " +
-                              human(min_age(state))};
+                              human(idle_for(state))};
 }
 
 }  // namespace acma::autoscale

@@ -34,8 +34,9 @@ struct Sample {
     Bytes tried_total;    // DAMON sz_tried of page-out
     uint64_t full_windows_total = 0;  // DAMON qt_exceeds: quota windows that were used up
     uint64_t aggregations_total = 0;  // aggregation intervals in which page-out could act
-    Bytes accessed_total;             // of regions in which accesses were seen, each interval anew
-    Bytes idled_total;                // of regions in which accesses were seen, then no more
+    Micros aggregation{0};  // how long one really was, before page-out found anything; 0: not known
+    Bytes accessed_total;   // of regions in which accesses were seen, each interval anew
+    Bytes idled_total;      // of regions in which accesses were seen, then no more
     Bytes mem_total;
     Bytes mem_available;
     Bytes mem_free;
@@ -46,7 +47,9 @@ struct Sample {
 };
 
 // Aggregation intervals. DAMON counts samples, not time: where the CPU is short they last longer.
+// An age in intervals is made smaller accordingly, up to so many times.
 constexpr Micros k_quick_aggr = Millis(75);
+constexpr int64_t k_most_stretch = 3;
 constexpr Micros k_calm_aggr = Millis(2'500);
 
 // How closely the guest is watched while page-out runs.
@@ -60,7 +63,7 @@ struct Decision {
     bool page_out = false;  // off means that the kdamond is off
     Pace pace = Pace::quick;
     Bytes rate_per_s;     // what page-out may try in a second
-    Micros min_age{0};    // what was accessed within this is left alone
+    Micros min_age{0};    // what was accessed within this, by DAMON's clock, is left alone
     uint64_t map = 0;     // another number than before: look anew at which memory is used
     uint64_t drain = 0;   // another number than before: empty the per-CPU lists of free pages
     Micros next_step{0};  // when to look again

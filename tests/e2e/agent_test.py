@@ -155,7 +155,7 @@ def agent_leaves_the_guest_as_it_was(kernel):
         wait_until(lambda: guest.run("pidof acma-agent acma-deadman", check=False).output == "", 10, "still there")
         expect(guest.run(f"cat {_KDAMONDS}/nr_kdamonds").strip() == "0", "its kdamond is still there")
         expect(guest.run(stat) == damon_stat, "DAMON_STAT is not as it was")
-        expect(guest.run("ls /run/acma").strip() == "", "files are left in /run/acma")
+        expect(guest.run("ls /run/acma-agent").strip() == "", "files are left in /run/acma-agent")
 
 
 @case(each={"kernel": ["6.12"]}, full_each=["7.3"], timeout_s=300)
@@ -226,7 +226,7 @@ def agent_without_psi_pages_out_nothing_and_says_so():
 @case()
 def agent_without_permission_says_so():
     with Guest(_options(files={"etc/acma/agent.toml": _STANDALONE, "etc/passwd": "root:x:0:0::/:/bin/sh\nu:x:1000:1000::/:/bin/sh\n"})) as guest:
-        guest.run("mkdir -p /run/acma && chmod 777 /run/acma; cp /etc/acma/agent.toml /tmp; chmod 644 /tmp/agent.toml")
+        guest.run("mkdir -p /run/acma-agent && chmod 777 /run/acma-agent; cp /etc/acma/agent.toml /tmp; chmod 644 /tmp/agent.toml")
         output = guest.run(
             "su u -c 'timeout 5 acma-agent --config /tmp/agent.toml run --deadman /usr/bin/acma-deadman' 2>&1", check=False
         ).output

@@ -104,8 +104,9 @@ def qemu_starts():
 
 def lanes():
     """How many tests run side by side: a guest that works keeps about one processor busy, and a test has up to three guests."""
-    memory = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    return max(1, min(len(os.sched_getaffinity(0)), memory // LANE_BYTES))
+    with open("/proc/meminfo", encoding="ascii") as file:
+        available = next(int(line.split()[1]) << 10 for line in file if line.startswith("MemAvailable:"))
+    return max(1, min(len(os.sched_getaffinity(0)), available // LANE_BYTES))
 
 
 class Tally:

@@ -59,7 +59,7 @@ def is_writable(path, unit):
 
 class UnitFile(unittest.TestCase):
     def test_lets_the_agent_write_what_it_writes(self):
-        for path in WRITTEN + ["/run/acma/agent.damon", "/run/acma/agent.page-lists", "/run/acma/agent.sock"]:
+        for path in WRITTEN + ["/run/acma-agent/damon", "/run/acma-agent/page-lists", "/run/acma-agent/status.sock"]:
             self.assertTrue(is_writable(path, settings()), path)
 
     def test_lets_it_write_nothing_else_of_the_kernel(self):

@@ -54,6 +54,25 @@ TEST(Step, EmptiesPerCpuListsAlsoWhenPagesWereOnlyFreed) {
     EXPECT_EQ(looks(200), after) << "nothing more was freed";
 }
 
+// DAMON counts samples: where they take longer than they should, fewer of them are a second and a
+// half.
+TEST(Step, AsksForAnAgeByTheClock) {
+    Loop loop;
+    const auto age_where_an_interval_takes = [&loop](Micros aggregation) {
+        loop.sample.aggregation = aggregation;
+        return loop.steps(1).min_age;
+    };
+    EXPECT_EQ(age_where_an_interval_takes(Micros(0)), k_quick_min_age) << "not known yet";
+    EXPECT_EQ(age_where_an_interval_takes(k_quick_aggr / 2), k_quick_min_age);
+    EXPECT_EQ(age_where_an_interval_takes(k_quick_aggr * 2), k_quick_min_age / 2);
+    EXPECT_EQ(age_where_an_interval_takes(Seconds(60)), k_quick_min_age / k_most_stretch);
+    for (int i = 0; i < 400 && loop.state.pace == Pace::quick; ++i) {
+        loop.sample.aggregations_total += 5;
+        loop.steps(1);
+    }
+    EXPECT_EQ(loop.steps(1).min_age, k_calm_min_age) << "its samples take what they should";
+}
+
 // Totals count since the guest's boot: what happened before the agent came is nothing to it.
 TEST(Step, StartsAtItsOwnBeginningInAGuestThatHasBeenUpForMonths) {
     const Policy policy{.min_mem = 256_MiB, .max_mem = 2_GiB, .psi = 10_bp};
