@@ -9,12 +9,12 @@ void IntervalTimer::start() {
 }
 
 void IntervalTimer::count(Time at, uint64_t intervals, bool found) {
-    done_ = done_ || found;
-    if (done_) {
+    if (!first_ && !done_) {  // may come long after the interval that it ends
+        first_ = Count{at, intervals};
         return;
     }
-    if (!first_) {  // may come long after the interval that it ends
-        first_ = Count{at, intervals};
+    done_ = done_ || found;
+    if (done_) {
         return;
     }
     const uint64_t passed = detail::sub_saturating(intervals, first_->intervals);

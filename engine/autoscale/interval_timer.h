@@ -15,7 +15,8 @@ class IntervalTimer {
   public:
     // A kdamond was switched on; what was measured of an earlier one stays until this one is timed.
     void start();
-    // `intervals`: all ever counted, at `at`. `found`: page-out has tried something by then.
+    // `intervals`: all ever counted, at `at`. `found`: page-out has tried something since the count
+    // before. The first one of a kdamond may still be of the clearing pass.
     void count(Time at, uint64_t intervals, bool found);
     // 0: not known.
     [[nodiscard]] Micros interval() const { return interval_; }
