@@ -60,6 +60,7 @@ Status Controller::serve(ExclusiveSocket& socket, const std::optional<TcpEndpoin
 
 void Controller::beat() {
     host_reader_.read(fleet_.host(), platform::now());
+    host_memory_.relieve(platform::now());
     fleet_.tick();
     // Sent by the reactor itself: if it hangs, systemd restarts us.
     platform::notify_service("WATCHDOG=1");

@@ -28,14 +28,60 @@ struct HostMemorySampler::Watched {
 };
 
 HostMemorySampler::HostMemorySampler(ProcRoots roots, PaceLimits limits, Sink sink)
-    : roots_(std::move(roots)),
-      limits_(limits),
-      sink_(std::move(sink)),
-      thread_([this](const std::stop_token& stop) { run(stop); }) {}
+    : roots_(std::move(roots)), limits_(limits), sink_(std::move(sink)) {
+    const std::lock_guard lock(mutex_);
+    add_reader();
+}
 
+// A thread that hangs holds up the end, too: nothing can stop it.
 HostMemorySampler::~HostMemorySampler() {
-    thread_.request_stop();
-    thread_.join();
+    for (Reader& reader : readers_) {
+        reader.thread.request_stop();
+    }
+    for (Reader& reader : readers_) {
+        reader.thread.join();
+    }
+}
+
+// mutex_ is held.
+void HostMemorySampler::add_reader() {
+    Reader& reader = readers_.emplace_back();
+    reader.thread =
+        std::jthread([this, &reader](const std::stop_token& stop) { run(stop, reader); });
+}
+
+void HostMemorySampler::relieve(Time now) {
+    std::optional<VmId> hangs;
+    {
+        const std::lock_guard lock(mutex_);
+        std::erase_if(readers_, [](const Reader& reader) { return reader.left; });
+        const auto active = std::find_if(readers_.begin(), readers_.end(),
+                                         [](const Reader& reader) { return !reader.replaced; });
+        if (!active->look || now - active->look->since < k_patience ||
+            readers_.size() >= k_most_threads) {
+            return;
+        }
+        hangs = active->look->vm;
+        active->replaced = true;
+        hanging_.insert(*hangs);
+        add_reader();
+    }
+    sink_(*hangs, Error{ErrorCode::timeout, "host bytes: looking at its QEMU process hangs"});
+}
+
+void HostMemorySampler::begin(Reader& reader, const VmId& vm, Time now) {
+    const std::lock_guard lock(mutex_);
+    reader.look = Look{vm, now};
+}
+
+bool HostMemorySampler::end(Reader& reader) {
+    const std::lock_guard lock(mutex_);
+    if (reader.replaced) {
+        hanging_.erase(reader.look->vm);
+        reader.left = true;
+    }
+    reader.look.reset();
+    return !reader.replaced;
 }
 
 void HostMemorySampler::watch(const VmId& vm, std::string domain_name,
@@ -61,12 +107,15 @@ void HostMemorySampler::take_orders(WatchedVms& vms) {
         return order == orders_.end() || order->second.number != entry.second.order.number;
     });
     for (const auto& [vm, order] : orders_) {
-        vms.try_emplace(vm, Watched{.vm = vm, .order = order});
+        if (!hanging_.contains(vm)) {
+            vms.try_emplace(vm, Watched{.vm = vm, .order = order});
+        }
     }
 }
 
-void HostMemorySampler::run(const std::stop_token& stop) {
+void HostMemorySampler::run(const std::stop_token& stop, Reader& reader) {
     WatchedVms vms;
+    std::string text;  // used again by every read
     while (!stop.stop_requested()) {
         Time wake_at = platform::now() + k_look_every;
         for (auto& [vm, watched] : vms) {
@@ -74,11 +123,19 @@ void HostMemorySampler::run(const std::stop_token& stop) {
                 return;
             }
             const Time start = platform::now();
-            if (start >= watched.next_look && look_at(vm, watched, start)) {
-                const Time end = platform::now();
-                const Micros rest = rest_until(end, end - start, limits_) - end;
-                std::unique_lock lock(mutex_);
-                wake_.wait_for(lock, stop, rest, [] { return false; });
+            if (start >= watched.next_look) {
+                begin(reader, vm, start);
+                const Measured measured = measure(watched, start, text);
+                if (!end(reader)) {
+                    return;
+                }
+                tell(vm, watched, measured.bytes);
+                if (measured.costly) {
+                    const Time now = platform::now();
+                    const Micros rest = rest_until(now, now - start, limits_) - now;
+                    std::unique_lock lock(mutex_);
+                    wake_.wait_for(lock, stop, rest, [] { return false; });
+                }
             }
             wake_at = std::min(wake_at, watched.next_look);
         }
@@ -90,23 +147,21 @@ void HostMemorySampler::run(const std::stop_token& stop) {
     }
 }
 
-bool HostMemorySampler::look_at(const VmId& vm, Watched& watched, Time now) {
-    bool costly = false;
-    const Result<std::optional<HostBytes>> measured = measure(watched, now, costly);
-    if (!measured) {
-        if (measured.error().message != watched.last_error) {
-            watched.last_error = measured.error().message;
-            sink_(vm, measured.error());
+void HostMemorySampler::tell(const VmId& vm, Watched& watched,
+                             const Result<std::optional<HostBytes>>& bytes) {
+    if (!bytes) {
+        if (bytes.error().message != watched.last_error) {
+            watched.last_error = bytes.error().message;
+            sink_(vm, bytes.error());
         }
-    } else if (*measured) {
+    } else if (*bytes) {
         watched.last_error.clear();
-        sink_(vm, **measured);
+        sink_(vm, **bytes);
     }
-    return costly;
 }
 
-Result<std::optional<HostBytes>> HostMemorySampler::measure(Watched& watched, Time now,
-                                                            bool& costly) {
+HostMemorySampler::Measured HostMemorySampler::measure(Watched& watched, Time now,
+                                                       std::string& text) const {
     watched.next_look = now + k_look_every;
     if (!watched.process) {
         if (++watched.searches > k_eager_searches) {
@@ -115,30 +170,28 @@ Result<std::optional<HostBytes>> HostMemorySampler::measure(Watched& watched, Ti
         Result<QemuProcess> found =
             QemuProcess::find(roots_, watched.order.domain_name, watched.vm.uuid);
         if (!found) {
-            return found.error();
+            return {.bytes = found.error()};
         }
         watched.process.emplace(std::move(*found));
         watched.pace = PaceState{};
     }
-    const Status read = watched.process->read("status", text_);
-    const Result<ProcessMemory> seen = read ? parse_process_status(text_) : read.error();
+    const Status read = watched.process->read("status", text);
+    const Result<ProcessMemory> seen = read ? parse_process_status(text) : read.error();
     if (!seen) {
         watched.process.reset();  // it has ended; libvirt will say so, or a new one comes
-        return seen.error();
+        return {.bytes = seen.error()};
     }
     if (!is_due(watched.pace, *seen, now, limits_)) {
-        return std::optional<HostBytes>();
+        return {.bytes = std::optional<HostBytes>()};
     }
-    costly = true;
     watched.pace = PaceState{now, *seen};
-    if (const Status smaps = watched.process->read("smaps", text_); !smaps) {
-        return smaps.error().in("host bytes");
+    if (const Status smaps = watched.process->read("smaps", text); !smaps) {
+        return {.bytes = smaps.error().in("host bytes"), .costly = true};
     }
-    const Result<HostBytes> bytes = host_bytes_of(text_, watched.order.ram_blocks);
-    if (!bytes) {
-        return bytes.error();
-    }
-    return std::optional(*bytes);
+    const Result<HostBytes> bytes = host_bytes_of(text, watched.order.ram_blocks);
+    return {.bytes = bytes ? Result<std::optional<HostBytes>>(std::optional(*bytes))
+                           : Result<std::optional<HostBytes>>(bytes.error()),
+            .costly = true};
 }
 
 }  // namespace acma::host

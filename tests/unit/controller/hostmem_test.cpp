@@ -1,12 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <chrono>
 #include <cstring>
 #include <filesystem>
 #include <fstream>
+#include <functional>
 #include <future>
+#include <map>
+#include <mutex>
+#include <vector>
 
+#include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "host-controller/hostmem/host_reader.h"
@@ -14,6 +21,7 @@
 #include "host-controller/hostmem/qemu_process.h"
 #include "host-controller/hostmem/sampler.h"
 #include "host-controller/hostmem/smaps.h"
+#include "platform/clock.h"
 
 namespace acma::host {
 namespace {
@@ -254,6 +262,72 @@ TEST(HostMemorySampler, MeasuresAMappingOfAProcessAndNoticesItsGrowth) {
         EXPECT_GT(grown->total(), Bytes(block / 4));
     }
     ::munmap(ram, block);
+    std::filesystem::remove_all(dir);
+}
+
+// A read of a FIFO hangs as one of a process does whose memory lock is held for ever.
+TEST(HostMemorySampler, GoesOnWithTheOthersWhileOneProcessHangs) {
+    std::string pattern = testing::TempDir() + "acma-hang-XXXXXX";
+    const std::filesystem::path dir = ::mkdtemp(pattern.data());
+    const std::string own = "/proc/" + std::to_string(::getpid());
+    for (const std::string name : {"1", "2"}) {
+        std::filesystem::create_directories(dir / name);
+        std::filesystem::create_symlink(own + "/status", dir / name / "status");
+        std::ofstream(dir / name / "cmdline")
+            << "qemu" << '\0' << "-uuid" << '\0' << "u" << name << '\0';
+    }
+    std::ofstream(dir / "smaps") << mapping(k_ram, "rw-p", 1024);
+    std::filesystem::create_symlink(dir / "smaps", dir / "2/smaps");
+    ASSERT_EQ(::mkfifo((dir / "1/smaps").c_str(), 0600), 0);
+
+    std::mutex mutex;
+    std::map<VmId, std::vector<Result<HostBytes>>> told;
+    const auto eventually = [&](const std::function<bool()>& done) {
+        const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(20);
+        while (std::chrono::steady_clock::now() < end) {
+            {
+                const std::lock_guard lock(mutex);
+                if (done()) {
+                    return true;
+                }
+            }
+            ::usleep(2000);
+        }
+        return false;
+    };
+    const VmId hung{"u1"};
+    const VmId other{"u2"};
+    {
+        HostMemorySampler sampler({dir, dir}, {.at_most_every = Micros(1000), .rest_factor = 1},
+                                  [&](const VmId& vm, const Result<HostBytes>& bytes) {
+                                      const std::lock_guard lock(mutex);
+                                      told[vm].push_back(bytes);
+                                  });
+        sampler.watch(hung, "hung", {256_MiB});
+        int writer = -1;  // there is none until somebody reads
+        ASSERT_TRUE(eventually([&] {
+            writer = ::open((dir / "1/smaps").c_str(), O_WRONLY | O_NONBLOCK);
+            return writer >= 0;
+        }));
+        sampler.watch(other, "other", {256_MiB});
+        sampler.relieve(platform::now() + HostMemorySampler::k_patience / 2);
+        EXPECT_TRUE(eventually([&] { return told.empty(); }));
+        sampler.relieve(platform::now() + HostMemorySampler::k_patience);
+        EXPECT_TRUE(eventually([&] { return told.contains(other); }));
+        {
+            const std::lock_guard lock(mutex);
+            ASSERT_EQ(told[hung].size(), 1U);
+            EXPECT_THAT(told[hung][0].error().message, HasSubstr("hangs"));
+            ASSERT_TRUE(told[other][0]);
+            EXPECT_EQ(told[other][0]->total(), 1_MiB);
+        }
+        std::filesystem::remove(dir / "1/smaps");
+        std::filesystem::create_symlink(dir / "smaps", dir / "1/smaps");
+        ::close(writer);
+        EXPECT_TRUE(eventually([&] { return told[hung].size() > 1; }));
+        const std::lock_guard lock(mutex);
+        EXPECT_TRUE(told[hung].back()) << "measured again";
+    }
     std::filesystem::remove_all(dir);
 }
 
