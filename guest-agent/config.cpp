@@ -98,6 +98,15 @@ const std::vector<Key>& keys() {
     return k_keys;
 }
 
+Error unknown_key(const std::string& where, const std::string& key) {
+    std::string known;
+    for (const Key& entry : keys()) {
+        known +=
+            (known.empty() ? "" : ", ") + std::string(entry.table) + "." + std::string(entry.key);
+    }
+    return Error{ErrorCode::invalid, where + ": unknown key " + key + "; known are " + known};
+}
+
 Status set_key(const std::string& table, const std::string& key, const toml::node& node,
                Config& config, const std::string& name) {
     for (const auto& known : keys()) {
@@ -109,7 +118,7 @@ Status set_key(const std::string& table, const std::string& key, const toml::nod
             return status.error().in(key).in(table).in(where(name, node));
         }
     }
-    return Error{ErrorCode::invalid, where(name, node) + ": unknown key " + table + "." + key};
+    return unknown_key(where(name, node), table + "." + key);
 }
 
 }  // namespace
@@ -128,8 +137,7 @@ Result<Config> parse_config(std::string_view text, const std::string& name, Conf
         const bool known = std::any_of(keys().begin(), keys().end(),
                                        [&](const Key& key) { return key.table == table; });
         if (entries == nullptr || !known) {
-            return Error{ErrorCode::invalid, where(name, node) + ": unknown " +
-                                                 (entries == nullptr ? "key " : "table ") + table};
+            return unknown_key(where(name, node), table);
         }
         for (const auto& [key, value] : *entries) {
             if (const Status status = set_key(table, std::string(key.str()), value, base, name);

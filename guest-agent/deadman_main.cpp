@@ -71,8 +71,9 @@ int main(int argc, char** argv) {
         constexpr char k_usage[] =
             "usage: acma-deadman [--off] STATE_FILE...\n"
             "Started by acma-agent: switches kdamonds off when the agent dies or hangs.\n";
-        (void)!::write(STDERR_FILENO, k_usage, sizeof(k_usage) - 1);
-        return 2;
+        const bool asked = argc == 2 && std::strcmp(argv[1], "--help") == 0;
+        (void)!::write(asked ? STDOUT_FILENO : STDERR_FILENO, k_usage, sizeof(k_usage) - 1);
+        return asked ? 0 : 2;
     }
     // A stop of the service must not end the dead-man before the agent is gone.
     (void)std::signal(SIGTERM, SIG_IGN);

@@ -48,6 +48,7 @@ Result<std::string> read_file(const std::string& path) {
     if (const Status status = read_all(fd.get(), text, path); !status) {
         return status.error();
     }
+    text.shrink_to_fit();  // a tree of DAMON is a thousand files of a few bytes
     return text;
 }
 

@@ -93,6 +93,11 @@ Result<ExclusiveSocket> ExclusiveSocket::open(const std::string& path, const std
     constexpr mode_t k_lock_mode = 0600;
     const int lock_fd =
         ::open(lock_path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, k_lock_mode);
+    if (lock_fd < 0 && errno == ENOENT) {
+        return Error{
+            ErrorCode::not_found,
+            path + ": its directory is not there; make it, or choose another with --socket"};
+    }
     if (lock_fd < 0) {
         return error_from_errno(errno, lock_path);
     }

@@ -10,7 +10,8 @@ std::optional<DaemonOptions> parse_options(int argc, char** argv, int& exit_code
     CLI::App app{"Keeps the memory of this host's virtual machines as their policies say."};
     app.name("acma-controller");
     app.set_version_flag("--version", std::string("acma-controller " ACMA_VERSION));
-    auto* config = app.add_option("--config", options.config_path, "Config file")
+    auto* config = app.add_option("--config", options.config_path,
+                                  "Configuration file; FILE.d/*.toml are read after it")
                        ->type_name("FILE")
                        ->capture_default_str();
     const CLI::Validator not_empty(

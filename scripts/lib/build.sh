@@ -31,5 +31,5 @@ meson_tests() {
     rm -f "$directory/meson-logs/testlog.json"
     meson test -C "$directory" --no-rebuild --print-errorlogs "$@" || status=$?
     /usr/bin/python3 "$top/scripts/lib/meson_tally.py" "$directory/meson-logs/testlog.json" "$tally" || status=1
-    return "$status"
+    exit "$status"
 }

@@ -60,6 +60,12 @@ def _cpu_ticks(guest):
     return int(fields[13]) + int(fields[14])
 
 
+def _peak_rss(guest):
+    """The most that agent and dead-man ever had resident."""
+    peaks = guest.run("for pid in $(pidof acma-agent acma-deadman); do awk '/VmHWM/{print $2}' /proc/$pid/status; done")
+    return sum(int(kib) * 1024 for kib in peaks.split())
+
+
 def _kdamond_state(guest):
     return guest.run(f"cat {_KDAMONDS}/0/state 2>/dev/null || echo none").strip()
 
@@ -141,6 +147,8 @@ def a_kdamond_that_outlived_agent_and_dead_man_is_taken_over(kernel):
         _start_agent(guest)
         expect("damon-busy" not in _problems(guest), str(_problems(guest)))
         _wait_for_page_out(guest, 10)
+        # It has read all that its predecessor left in DAMON's files.
+        expect(_peak_rss(guest) <= 8 * MIB, f"agent and dead-man had {_peak_rss(guest) >> 10} KiB resident")
 
 
 @case(each={"kernel": ["7.3"]}, full_each=["6.12"], timeout_s=300)

@@ -33,7 +33,8 @@ struct Bad {
 TEST(AgentConfig, NamesFileLineAndKeyOfWhatIsWrong) {
     for (const Bad& bad :
          {Bad{"[policy]\nspi = '0.1%'\n", "agent.toml:2: unknown key policy.spi"},
-          Bad{"[polcy]\n", "unknown table polcy"}, Bad{"psi = '1%'\n", "unknown key psi"},
+          Bad{"[polcy]\n", "unknown key polcy"},
+          Bad{"psi = '1%'\n", "unknown key psi; known are policy.min-mem, "},
           Bad{"[policy]\npsi = '0%'\n", "agent.toml:2: policy: psi"},
           Bad{"[policy]\npsi = '101%'\n", "above 100 %"},
           Bad{"[policy]\npsi = 0.1\n", "must be a string"},

@@ -447,7 +447,9 @@ TEST_F(ServerTest, SaysWhichGroupThereIsNot) {
 
 TEST_F(ServerTest, RefusesAPathThatIsTooLongOrNotThere) {
     EXPECT_FALSE(ExclusiveSocket::open(dir / std::string(120, 'x'), ""));
-    EXPECT_FALSE(ExclusiveSocket::open("/nonexistent/x.sock", ""));
+    const auto nowhere = ExclusiveSocket::open("/nonexistent/x.sock", "");
+    ASSERT_FALSE(nowhere);
+    EXPECT_THAT(nowhere.error().message, HasSubstr("its directory is not there"));
 }
 
 TEST(Client, SaysWhyThereIsNoAnswer) {

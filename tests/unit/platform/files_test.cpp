@@ -24,6 +24,12 @@ TEST(ReadFile, GivesTheWholeTextAndNamesWhatIsMissing) {
     EXPECT_NE(missing.error().message.find("none"), std::string::npos);
 }
 
+// Whoever keeps a whole tree of small files keeps their bytes, not a buffer for each.
+TEST(ReadFile, KeepsNoMoreMemoryThanTheText) {
+    const TempDir dir;
+    EXPECT_LT(read_file(dir.write("small", "4096\n")).value().capacity(), 64);
+}
+
 TEST(ReadFile, RefusesMoreThanAMebibyte) {
     const TempDir dir;
     const auto text = read_file(dir.write("huge", std::string(k_max_file_bytes + 1, 'x')));
