@@ -19,7 +19,7 @@ def _options(**changes):
     rules = [os.path.join(udev, "rules.d", name) for name in _OF_DEBIAN]
     rules.append(os.path.join(TOP, "guest-agent", "90-acma-agent.rules"))
     return Options(
-        add=[os.path.join(udev, "udevadm"), *(f"{path}:/lib/udev/rules.d/{os.path.basename(path)}" for path in rules)],
+        add=[os.path.join(udev, "udevadm"), *(f"{path}:/usr/lib/udev/rules.d/{os.path.basename(path)}" for path in rules)],
         # It is systemd-udevd by the name that it is called.
         boot="ln -s udevadm /usr/bin/systemd-udevd; systemd-udevd --daemon; udevadm trigger --type=all; udevadm settle",
         **changes,
