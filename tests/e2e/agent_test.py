@@ -11,6 +11,7 @@ from tests.rig.qemu import Guest
 from .harness import AGENT, DEADMAN, KERNELS, MIB, WORKLOAD, case, expect, wait_until
 
 _KDAMONDS = "/sys/kernel/mm/damon/admin/kdamonds"
+_CGROUPS = "/sys/fs/cgroup"
 _PORT = "org.acma.agent.0"
 _STANDALONE = '[policy]\nstandalone = true\npsi = "0.1%"\n'
 
@@ -173,10 +174,16 @@ def pressure_stops_page_out_and_memory_comes_back(kernel):
         _start_agent(guest)
         _wait_for_page_out(guest, 200)
         small = guest.host_bytes()
-        # More than what can be free: the kernel has to reclaim, tasks stall.
-        guest.run("acma-workload touch --mib 950 --hot-mib 100 --period-ms 200 >/tmp/more.log & echo $! >/tmp/more.pid")
+        # More than what can be free. At first it may not have it: it stalls, however fast this machine's swap is.
+        guest.run(
+            f"echo +memory >{_CGROUPS}/cgroup.subtree_control; mkdir {_CGROUPS}/more\n"
+            f"echo 200M >{_CGROUPS}/more/memory.high; echo 0 >{_CGROUPS}/more/memory.swap.max\n"
+            f"(echo 0 >{_CGROUPS}/more/cgroup.procs; exec acma-workload touch --mib 950 --hot-mib 100 --period-ms 200 >/tmp/more.log)"
+            " & echo $! >/tmp/more.pid"
+        )
         wait_until(lambda: _status(guest)["state"] == "holding", 60, lambda: guest.run("tail -20 /tmp/agent.log"), every_s=0.1)
         expect(_kdamond_state(guest) == "off", "page-out is on")
+        guest.run(f"echo max >{_CGROUPS}/more/memory.swap.max; echo max >{_CGROUPS}/more/memory.high")
         wait_until(lambda: "rounds" in guest.run("cat /tmp/more.log"), 120, "it did not get its memory")
         expect(guest.host_bytes() > small, f"host bytes {small >> 20} -> {guest.host_bytes() >> 20} MiB")
         log = guest.run("cat /tmp/agent.log")
