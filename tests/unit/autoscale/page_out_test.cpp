@@ -158,7 +158,7 @@ TEST(ClearingKdamond, LetsNoPageThrough) {
 
 // 6.12 does not limit the first window of a quota, unless every step is a window of its own.
 TEST(ClearingKdamond, LooksAtSoMuchInAStepThatCannotBeInterrupted) {
-    const auto& quota = clearing_kdamond(k_regions).contexts[0].schemes[0].quota;
+    const auto quota = clearing_kdamond(k_regions).contexts[0].schemes[0].quota;
     EXPECT_EQ(quota.bytes, k_clearing_step);
     EXPECT_EQ(quota.reset_interval, Millis(0));
 }
