@@ -1,0 +1,201 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Every difference between the kernels that this module is built for. The rest
+ * of the module is written against what is here.
+ */
+#ifndef ACMA_COMPAT_H
+#define ACMA_COMPAT_H
+
+#include <linux/gfp.h>
+#include <linux/mm.h>
+#include <linux/page_reporting.h>
+#include <linux/version.h>
+#include <linux/vmstat.h>
+#include <linux/workqueue.h>
+
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(7, 0, 0)
+#include <linux/balloon.h>
+#else
+#include <linux/balloon_compaction.h>
+#endif
+
+#define ACMA_BLOCK_ORDER (ACMA_BLOCK_SHIFT - PAGE_SHIFT)
+#define ACMA_BLOCK_PAGES BIT(ACMA_BLOCK_ORDER)
+
+/*
+ * acma_contig_alloc() - takes [@start, @end) as blocks of ACMA_BLOCK_ORDER
+ *
+ * Each block is as alloc_pages() would have made it: a reference on its first
+ * page, none on the others, not compound. So it is freed by one __free_pages(),
+ * which costs a hundredth of what freeing 512 pages costs.
+ *
+ * Return: 0, -EBUSY (something in it does not move), -ENOMEM (nowhere to move
+ * it to), -EINTR (a fatal signal), -EINVAL (not in one zone)
+ */
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(7, 0, 0)
+static inline int acma_contig_alloc(unsigned long start, unsigned long end)
+{
+	unsigned long pfn;
+	int err;
+
+	/* Frozen: all references are 0. Since commit 7.0 exported for modules. */
+	err = alloc_contig_frozen_range_noprof(start, end, ACR_FLAGS_NONE,
+					       GFP_KERNEL | __GFP_NOWARN);
+	if (err)
+		return err;
+	for (pfn = start; pfn < end; pfn += ACMA_BLOCK_PAGES)
+		set_page_count(pfn_to_page(pfn), 1);
+	return 0;
+}
+#else
+/*
+ * 6.12 gives a reference on every page. Whoever looks at pages by their number
+ * (compaction, memory failure, GUP-fast) may hold another one for a moment, so
+ * a reference is taken away only where it is the only one.
+ */
+static inline int acma_contig_alloc(unsigned long start, unsigned long end)
+{
+	unsigned long pfn;
+	int patience = 1000;
+	int err;
+
+	err = alloc_contig_range_noprof(start, end, MIGRATE_MOVABLE,
+					GFP_KERNEL | __GFP_NOWARN);
+	if (err)
+		return err;
+	for (pfn = start; pfn < end; pfn++) {
+		if (IS_ALIGNED(pfn, ACMA_BLOCK_PAGES))
+			continue;
+		while (!page_ref_freeze(pfn_to_page(pfn), 1)) {
+			if (!patience--)
+				goto undo;
+			cpu_relax();
+			cond_resched();
+		}
+	}
+	return 0;
+
+undo:
+	while (pfn-- > start) {
+		if (!IS_ALIGNED(pfn, ACMA_BLOCK_PAGES))
+			page_ref_unfreeze(pfn_to_page(pfn), 1);
+	}
+	free_contig_range(start, end - start);
+	return -EBUSY;
+}
+#endif
+
+/* What 7.3 counts for each node was a VM event before. */
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(7, 0, 0)
+#define acma_scan_event(events, item) global_node_page_state(item)
+#else
+#define acma_scan_event(events, item) ((events)[item])
+#endif
+
+/* How many descriptors one report may have, and the least order: pageblock_order. */
+static inline void acma_report_limits(struct page_reporting_dev_info *info,
+				      unsigned int capacity)
+{
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(7, 0, 0)
+	info->order = PAGE_REPORTING_ORDER_UNSPECIFIED;
+	info->capacity = capacity;
+#else
+	info->order = 0;
+#endif
+}
+
+/* 6.12 has no field for the capacity: it needs this much (-ENOSPC otherwise). */
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(7, 0, 0)
+#define ACMA_LEAST_REPORTS 1
+#else
+#define ACMA_LEAST_REPORTS PAGE_REPORTING_CAPACITY
+#endif
+
+/*
+ * Pages on a balloon's list. 7.3 keeps the count of managed pages itself, and
+ * does all of a move but telling the host; before, both were the driver's.
+ */
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(7, 0, 0)
+#ifdef CONFIG_BALLOON_MIGRATION
+#define ACMA_PAGES_MOVE
+#endif
+
+static inline void acma_pages_unmanage(struct balloon_dev_info *info, bool unmanage)
+{
+	info->adjust_managed_page_count = unmanage;
+}
+
+static inline void acma_page_enqueue(struct balloon_dev_info *info, struct page *page,
+				     bool unmanage)
+{
+	balloon_page_enqueue(info, page);
+}
+
+static inline void acma_page_dequeued(struct page *page, bool unmanaged)
+{
+}
+
+static inline void acma_page_moving(struct balloon_dev_info *info, struct page *newpage,
+				    struct page *page, bool unmanaged)
+{
+}
+
+static inline void acma_page_moved(struct page *page)
+{
+}
+#else
+#ifdef CONFIG_BALLOON_COMPACTION
+#define ACMA_PAGES_MOVE
+#endif
+
+static inline void acma_pages_unmanage(struct balloon_dev_info *info, bool unmanage)
+{
+}
+
+static inline void acma_page_enqueue(struct balloon_dev_info *info, struct page *page,
+				     bool unmanage)
+{
+	balloon_page_enqueue(info, page);
+	if (unmanage)
+		adjust_managed_page_count(page, -1);
+}
+
+static inline void acma_page_dequeued(struct page *page, bool unmanaged)
+{
+	if (unmanaged)
+		adjust_managed_page_count(page, 1);
+}
+
+static inline void acma_page_moving(struct balloon_dev_info *info, struct page *newpage,
+				    struct page *page, bool unmanaged)
+{
+	unsigned long flags;
+
+	get_page(newpage);
+	if (unmanaged && page_zone(page) != page_zone(newpage)) {
+		adjust_managed_page_count(page, 1);
+		adjust_managed_page_count(newpage, -1);
+	}
+	spin_lock_irqsave(&info->pages_lock, flags);
+	balloon_page_insert(info, newpage);
+	info->isolated_pages--;
+	__count_vm_event(BALLOON_MIGRATE);
+	spin_unlock_irqrestore(&info->pages_lock, flags);
+}
+
+static inline void acma_page_moved(struct page *page)
+{
+	balloon_page_finalize(page);
+	put_page(page);
+}
+#endif
+
+/* Drivers may do something at shutdown since 7.0; before, the bus reset the device. */
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(7, 0, 0)
+#define ACMA_DRIVER_SHUTDOWN(function) .shutdown = (function),
+#define acma_virtio_shutdown(vdev) virtio_device_shutdown(vdev)
+#else
+#define ACMA_DRIVER_SHUTDOWN(function)
+#endif
+
+#endif

@@ -1,0 +1,127 @@
+/* SPDX-License-Identifier: GPL-2.0-only WITH Linux-syscall-note */
+/*
+ * /dev/acma: taking memory away from a guest, and giving it back, in blocks.
+ *
+ * A block is 2 MiB, numbered by its physical address / 2 MiB. A window is 64
+ * blocks (128 MiB), numbered in the same way. The device node has mode 0600.
+ *
+ * Every reserved field must be zero. Every call either does nothing and fails
+ * with an errno (EINVAL: what was asked makes no sense; ENOTTY: not a call of
+ * this module), or succeeds and tells for each block what became of it.
+ *
+ * docs/balloon.md explains the rules that the module keeps.
+ */
+#ifndef ACMA_BALLOON_UAPI_H
+#define ACMA_BALLOON_UAPI_H
+
+#include <linux/ioctl.h>
+#include <linux/types.h>
+
+#define ACMA_BLOCK_SHIFT 21
+#define ACMA_BLOCK_BYTES (1ULL << ACMA_BLOCK_SHIFT)
+#define ACMA_WINDOW_BLOCKS 64
+
+/* What became of a block that was to be allocated or freed. */
+enum acma_result {
+	ACMA_TAKEN = 1,		/* ALLOC: owned now, and the host was told */
+	ACMA_FREED = 2,		/* FREE: the guest has it back */
+	ACMA_ALREADY = 3,	/* ALLOC: owned before; FREE: not owned */
+	ACMA_BUSY = 4,		/* ALLOC: has pages that cannot be moved now */
+	ACMA_NO_MEMORY = 5,	/* ALLOC: the guest has too little left */
+	ACMA_NOT_RAM = 6,	/* ALLOC: not, or only partly, memory in use */
+	ACMA_USED = 7,		/* ALLOC, only free ones asked: it is not free */
+	ACMA_PENDING = 8,	/* FREE: the host has not confirmed it yet */
+	ACMA_FORCED = 9,	/* FREE: the host asks for it */
+	ACMA_NOT_TRIED = 10,	/* ended early: a signal, or suspended */
+};
+
+/* ACMA_IOC_ALLOC: only blocks that are entirely free; nothing is migrated. */
+#define ACMA_ALLOC_FREE_ONLY 0x1
+
+/* Blocks of one window at most: first % 64 + nr <= 64. */
+struct acma_blocks {
+	__u64 first;		/* block number */
+	__u32 nr;		/* 1 to 64 */
+	__u32 flags;		/* ALLOC: ACMA_ALLOC_*; FREE: 0 */
+	__u8 result[ACMA_WINDOW_BLOCKS];	/* out: enum acma_result */
+};
+
+/* One window as it is: bit n is block n of the window. */
+struct acma_window {
+	__u64 present;		/* memory that is in use by the kernel, wholly */
+	__u64 owned;
+	__u64 pending;		/* owned, and not confirmed by the host */
+	__u64 free;		/* entirely free; a moment ago */
+	__s32 nid;		/* NUMA node of the first present block, or -1 */
+	__u32 zone;		/* its zone, ACMA_ZONE_* */
+	__u64 reserved;
+};
+
+#define ACMA_ZONE_DMA 0
+#define ACMA_ZONE_DMA32 1
+#define ACMA_ZONE_NORMAL 2
+#define ACMA_ZONE_MOVABLE 3
+#define ACMA_ZONE_OTHER 4
+
+#define ACMA_MAP_WINDOWS 32
+
+struct acma_map_query {
+	__u64 first;		/* window number */
+	__u32 nr;		/* in: 1 to 32; out: how many are there */
+	__u32 flags;		/* in: ACMA_MAP_* */
+	struct acma_window window[ACMA_MAP_WINDOWS];
+};
+
+/* Also find out which blocks are free, which looks at their page structs. */
+#define ACMA_MAP_FREE 0x1
+
+/* acma_state.flags */
+#define ACMA_DEVICE 0x1		/* a virtio-balloon device is there */
+#define ACMA_REPORTS 0x2	/* blocks go through its report queue */
+#define ACMA_DEFLATE_ON_OOM 0x4
+#define ACMA_MUST_TELL_HOST 0x8
+#define ACMA_ATTACHED 0x10	/* an agent is attached, and is not late */
+#define ACMA_SUSPENDED 0x20	/* nothing is taken */
+
+struct acma_state {
+	__u64 features;		/* of this interface; none so far */
+	__u64 ram_bytes;	/* that the host gave: present, with what is owned */
+	__u64 owned_bytes;	/* blocks and single pages */
+	__u64 voluntary_bytes;	/* of these, beyond what the host asks for */
+	__u64 pending_bytes;
+	__u64 single_bytes;	/* taken as pages, where no block could be had */
+	__u64 target_bytes;	/* what the host asks for (num_pages) */
+	__u64 actual_bytes;	/* what it was told (actual) */
+	__u64 floor_bytes;	/* nothing is taken below so much MemAvailable */
+	__u64 windows;		/* 0 to windows - 1 can hold memory */
+	__u64 event;		/* counts what poll() wakes up for */
+	__u64 target_changes;	/* the host asked for something else */
+	__u64 oom_freed_bytes;	/* given back since an OOM was near */
+	__u64 pressure_freed_bytes;	/* given back since nobody was attached */
+	__u64 taken_bytes;	/* all ever taken */
+	__u64 freed_bytes;	/* all ever given back */
+	__u64 descriptors;	/* sent to the host to report blocks */
+	__u32 flags;
+	__u32 reserved;
+};
+
+/* The caller decides from now on which blocks are taken. One at a time. */
+struct acma_attach {
+	/* To meet a new host target; then the module does. 100 to 60000. */
+	__u32 deadline_ms;
+	/* Voluntary blocks stay so long without an agent. At most 600000. */
+	__u32 hold_off_ms;
+	__u64 reserved;
+};
+
+#define ACMA_IOC_ALLOC _IOWR('a', 0x01, struct acma_blocks)
+#define ACMA_IOC_FREE _IOWR('a', 0x02, struct acma_blocks)
+#define ACMA_IOC_MAP _IOWR('a', 0x03, struct acma_map_query)
+/* Also takes note of all events so far: poll() waits for the next one. */
+#define ACMA_IOC_STATE _IOR('a', 0x04, struct acma_state)
+/* EBUSY: another one is attached. Ends with the file's last close. */
+#define ACMA_IOC_ATTACH _IOW('a', 0x05, struct acma_attach)
+/* Tells the host again of every block that is owned. */
+#define ACMA_IOC_REREPORT _IO('a', 0x06)
+
+#endif

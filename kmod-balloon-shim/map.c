@@ -1,0 +1,260 @@
+// SPDX-License-Identifier: GPL-2.0-only
+#ifdef __KERNEL__
+#include <linux/bitops.h>
+#else
+#define hweight64(bits) __builtin_popcountll(bits)
+#endif
+
+#include "map.h"
+
+/**
+ * acma_bits() - bits @first to @first + @nr - 1
+ * @first: 0 to 63
+ * @nr: bits above 63 are left out
+ *
+ * Return: the mask
+ */
+u64 acma_bits(unsigned int first, unsigned int nr)
+{
+	u64 bits = nr >= 64 ? ~0ULL : (1ULL << nr) - 1;
+
+	return first >= 64 ? 0 : bits << first;
+}
+
+/**
+ * acma_count() - how many bits are set
+ * @bits: a window's
+ *
+ * Return: 0 to 64
+ */
+unsigned int acma_count(u64 bits)
+{
+	return hweight64(bits);
+}
+
+/**
+ * acma_highest() - the highest @nr of @bits
+ * @bits: a window's
+ * @nr: all of them, if there are not more
+ *
+ * Return: a subset of @bits
+ */
+u64 acma_highest(u64 bits, unsigned int nr)
+{
+	while (acma_count(bits) > nr)
+		bits &= bits - 1;	/* clears the lowest */
+	return bits;
+}
+
+/**
+ * acma_lowest() - the lowest @nr of @bits
+ * @bits: a window's
+ * @nr: all of them, if there are not more
+ *
+ * Return: a subset of @bits
+ */
+u64 acma_lowest(u64 bits, unsigned int nr)
+{
+	unsigned int all = acma_count(bits);
+
+	return nr < all ? bits & ~acma_highest(bits, all - nr) : bits;
+}
+
+/**
+ * acma_map_present() - this is memory that can be taken
+ * @map: the map
+ * @window: below its nr_windows
+ * @bits: more of the window's blocks
+ */
+void acma_map_present(struct acma_map *map, u64 window, u64 bits)
+{
+	struct acma_words *words = &map->window[window];
+
+	map->nr_present += acma_count(bits & ~words->present);
+	words->present |= bits;
+}
+
+/**
+ * acma_map_absent() - this is memory no more; what of it is owned is forgotten
+ * @map: the map
+ * @window: below its nr_windows
+ * @bits: the window's blocks
+ *
+ * Return: what was owned of it
+ */
+u64 acma_map_absent(struct acma_map *map, u64 window, u64 bits)
+{
+	struct acma_words *words = &map->window[window];
+	u64 owned = words->owned & bits;
+
+	map->nr_present -= acma_count(words->present & bits);
+	map->nr_owned -= acma_count(owned);
+	map->nr_pending -= acma_count(words->pending & bits);
+	map->nr_unmanaged -= acma_count(words->unmanaged & bits);
+	words->present &= ~bits;
+	words->owned &= ~bits;
+	words->pending &= ~bits;
+	words->unmanaged &= ~bits;
+	return owned;
+}
+
+/**
+ * acma_map_own() - these are taken now, and the host has yet to confirm it
+ * @map: the map
+ * @window: below its nr_windows
+ * @bits: present, and not owned
+ */
+void acma_map_own(struct acma_map *map, u64 window, u64 bits)
+{
+	struct acma_words *words = &map->window[window];
+
+	map->nr_owned += acma_count(bits & ~words->owned);
+	map->nr_pending += acma_count(bits & ~words->pending);
+	words->owned |= bits;
+	words->pending |= bits;
+}
+
+/**
+ * acma_map_confirm() - the host has confirmed these
+ * @map: the map
+ * @window: below its nr_windows
+ * @bits: the window's blocks
+ */
+void acma_map_confirm(struct acma_map *map, u64 window, u64 bits)
+{
+	struct acma_words *words = &map->window[window];
+
+	map->nr_pending -= acma_count(words->pending & bits);
+	words->pending &= ~bits;
+}
+
+/**
+ * acma_map_release() - these are to be freed; what is pending is not
+ * @map: the map
+ * @window: below its nr_windows
+ * @bits: the window's blocks
+ * @unmanaged: out: those of the returned ones that were unmanaged
+ *
+ * Return: those that were owned, and are the caller's to free now
+ */
+u64 acma_map_release(struct acma_map *map, u64 window, u64 bits, u64 *unmanaged)
+{
+	struct acma_words *words = &map->window[window];
+	u64 freed = words->owned & ~words->pending & bits;
+
+	*unmanaged = words->unmanaged & freed;
+	map->nr_owned -= acma_count(freed);
+	map->nr_unmanaged -= acma_count(*unmanaged);
+	words->owned &= ~freed;
+	words->unmanaged &= ~freed;
+	return freed;
+}
+
+/**
+ * acma_map_unmanage() - these leave the count of managed pages
+ * @map: the map
+ * @window: below its nr_windows
+ * @bits: the window's blocks
+ *
+ * Return: those that are owned and were managed
+ */
+u64 acma_map_unmanage(struct acma_map *map, u64 window, u64 bits)
+{
+	struct acma_words *words = &map->window[window];
+	u64 changed = words->owned & ~words->unmanaged & bits;
+
+	words->unmanaged |= changed;
+	map->nr_unmanaged += acma_count(changed);
+	return changed;
+}
+
+/**
+ * acma_map_manage() - these are counted as managed pages again
+ * @map: the map
+ * @window: below its nr_windows
+ * @bits: the window's blocks
+ *
+ * Return: those that were unmanaged
+ */
+u64 acma_map_manage(struct acma_map *map, u64 window, u64 bits)
+{
+	struct acma_words *words = &map->window[window];
+	u64 changed = words->unmanaged & bits;
+
+	words->unmanaged &= ~changed;
+	map->nr_unmanaged -= acma_count(changed);
+	return changed;
+}
+
+/**
+ * acma_map_take_from() - where to take next: the highest window not fully taken
+ * @map: the map
+ * @below: only windows below this one
+ *
+ * Return: its number, or ACMA_NO_WINDOW
+ */
+u64 acma_map_take_from(const struct acma_map *map, u64 below)
+{
+	u64 i = below < map->nr_windows ? below : map->nr_windows;
+
+	while (i-- > 0) {
+		if (map->window[i].present & ~map->window[i].owned)
+			return i;
+	}
+	return ACMA_NO_WINDOW;
+}
+
+/**
+ * acma_map_give_from() - where to give back next
+ * @map: the map
+ *
+ * The lowest window that is partly taken; where there is none, the lowest that
+ * is taken. Windows that have nothing but pending blocks do not count.
+ *
+ * Return: its number, or ACMA_NO_WINDOW
+ */
+u64 acma_map_give_from(const struct acma_map *map)
+{
+	u64 whole = ACMA_NO_WINDOW;
+	u64 i;
+
+	if (map->nr_owned == map->nr_pending)
+		return ACMA_NO_WINDOW;
+	for (i = 0; i < map->nr_windows; i++) {
+		const struct acma_words *words = &map->window[i];
+
+		if (!(words->owned & ~words->pending))
+			continue;
+		if (words->owned != words->present)
+			return i;
+		if (whole == ACMA_NO_WINDOW)
+			whole = i;
+	}
+	return whole;
+}
+
+/**
+ * acma_runs() - adjacent blocks as runs, the lowest first
+ * @first: number of the window's first block
+ * @bits: the window's blocks
+ * @runs: out
+ * @most: how many fit there; 32 always do
+ *
+ * Return: how many there are
+ */
+unsigned int acma_runs(u64 first, u64 bits, struct acma_run *runs, unsigned int most)
+{
+	unsigned int nr = 0;
+
+	while (bits && nr < most) {
+		unsigned int start = __builtin_ctzll(bits);
+		u64 shifted = bits >> start;
+		unsigned int length = ~shifted ? __builtin_ctzll(~shifted) : 64;
+
+		runs[nr].first = first + start;
+		runs[nr].nr = length;
+		nr++;
+		bits &= ~acma_bits(start, length);
+	}
+	return nr;
+}
