@@ -48,6 +48,8 @@ int poll_timeout_ms(Micros left) {
 constexpr Micros k_try_reclaimer_again = Seconds(30);
 // What else is missing will hardly come.
 constexpr Micros k_try_reclaimer_most = Seconds(600);
+// A module may be loaded after the agent.
+constexpr Micros k_look_for_shim_again = Seconds(30);
 
 const char* problem_word(ErrorCode code) {
     switch (code) {
@@ -97,8 +99,13 @@ int Agent::run() {
 
     for (;;) {
         Time now = platform::now();
-        if (now >= step_at_ || fired_) {
+        const bool pressed = fired_;
+        if (now >= step_at_ || pressed) {
             step(now);
+            now = platform::now();
+        }
+        if (now >= scale_at_ || pressed) {
+            scale(now, pressed);
             now = platform::now();
         }
         if (deadman_ && decision_.page_out && now >= alive_at_) {
@@ -113,8 +120,9 @@ int Agent::run() {
         std::vector<pollfd> fds;
         fds.push_back({.fd = signals->get(), .events = POLLIN, .revents = 0});
         fds.push_back({.fd = trigger_ ? trigger_.get() : -1, .events = POLLPRI, .revents = 0});
+        fds.push_back({.fd = scaler_ ? scaler_->fd() : -1, .events = POLLPRI, .revents = 0});
         channels_.add_to(fds, now);
-        Micros left = step_at_ - now;
+        Micros left = std::min(step_at_, scale_at_) - now;
         left = std::min(left, channels_.look_again_in(now).value_or(left));
         if (decision_.page_out) {
             left = std::min(left, alive_at_ - now);
@@ -134,6 +142,9 @@ int Agent::run() {
             fired_ = true;
             stop_at_once();
         }
+        if ((fds[2].revents & POLLPRI) != 0) {
+            scale_at_ = platform::now();  // the shim has news: a target, an OOM, reclaim began
+        }
         now = platform::now();
         channels_.serve(
             fds,
@@ -143,6 +154,7 @@ int Agent::run() {
             now);
     }
     platform::notify_service("STOPPING=1");
+    scaler_.reset();
     reclaimer_.reset();  // the kdamond is off and gone before the dead-man goes
     deadman_.reset();
     return 0;
@@ -237,6 +249,67 @@ void Agent::step(Time now) {
     }
     say(decision_);
     step_at_ = now + decision_.next_step;
+}
+
+void Agent::open_scaler(Time now) {
+    scaler_at_ = now + k_look_for_shim_again;
+    auto scaler = Scaler::open(paths_.shim);
+    if (!scaler) {
+        // Without it free page reporting gives memory back: nothing is missing that was promised.
+        if (scaler.error().code != ErrorCode::not_found) {
+            set_problem("no-shim",
+                        scaler.error().message + "; nothing is taken in blocks, page-out works");
+        }
+        return;
+    }
+    clear_problem("no-shim");
+    log(6, "the balloon shim is there: memory is taken and given back in blocks");
+    scaling_loop_ = {};
+    scaler_ = std::move(*scaler);
+}
+
+void Agent::scale(Time now, bool pressed) {
+    scale_at_ = now + scaling::k_resting_step;
+    if (!scaler_ && now >= scaler_at_) {
+        open_scaler(now);
+    }
+    if (!scaler_) {
+        return;
+    }
+    const auto balloon = scaler_->observe();
+    const auto seen = sampler_.observe();
+    if (!balloon || !seen) {
+        if (!balloon) {
+            log(4, balloon.error().message + "; looking for the shim again");
+            scaler_.reset();
+            balloon_ = {};
+        }
+        return;
+    }
+    balloon_ = *balloon;
+    if (!policy_) {
+        return;
+    }
+    const scaling::Sample sample{.ram = balloon_.ram,
+                                 .owned = balloon_.owned,
+                                 .voluntary = balloon_.voluntary,
+                                 .asked = balloon_.asked,
+                                 .floor = balloon_.floor,
+                                 .mem_free = seen->meminfo.free,
+                                 .mem_available = seen->meminfo.available,
+                                 .psi = autoscale::psi_share(loop_, autoscale::k_psi_window),
+                                 .pressed = pressed,
+                                 .holding = decision_.state == AgentState::holding,
+                                 .taken_total = scaler_->report().taken_total};
+    const scaling::Action before = scaling_.action;
+    scaling_ = scaling::step(*policy_, sample, scaling_loop_, now);
+    if (const Status status = scaler_->order(scaling_); !status) {
+        set_problem("no-shim", status.error().message);
+    }
+    if (config_.verbose || scaling_.action != before) {
+        log(6, "scaling: " + scaling_.reason);
+    }
+    scale_at_ = now + scaling_.next_step;
 }
 
 void Agent::stop_at_once() {
@@ -355,6 +428,7 @@ AgentStatus Agent::status(Time now) const {
     status.psi = autoscale::psi_share(loop_, Seconds(10));
     status.working_set = autoscale::working_set(loop_).value_or(Bytes(0));
     status.quota_per_s = decision_.page_out ? decision_.rate_per_s : Bytes(0);
+    status.owned = balloon_.owned;
     status.problems = problems_;
     if (reclaimer_) {
         const auto report = reclaimer_->report();

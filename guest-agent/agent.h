@@ -14,12 +14,14 @@
 #include "guest-agent/deadman.h"
 #include "guest-agent/reclaimer.h"
 #include "guest-agent/sampler.h"
+#include "guest-agent/scaler.h"
 
 namespace acma::agent {
 
 struct Paths {
     std::string proc = "/proc";
     std::string deadman = "/usr/libexec/acma-deadman";
+    std::string shim = "/dev/acma";
     ReclaimerPaths reclaimer;
 };
 
@@ -39,6 +41,9 @@ class Agent {
     // Does what decision_ says, or makes it say why that is not possible.
     void act();
     void stop_at_once();
+    // The other loop: how much of its memory the guest keeps.
+    void scale(Time now, bool pressed);
+    void open_scaler(Time now);
     [[nodiscard]] proto::Outcome answer(const proto::Command& command, Peer peer, Time now);
     [[nodiscard]] AgentStatus status(Time now) const;
     void say(const autoscale::Decision& decision);
@@ -57,6 +62,8 @@ class Agent {
     Time reclaimer_at_{};   // when to try again
     Micros reclaimer_rest_{0};
     std::optional<Deadman> deadman_;
+    std::unique_ptr<Scaler> scaler_;  // none without the shim
+    Time scaler_at_{};                // when to look for it again
     platform::Fd trigger_;
     autoscale::Trigger armed_;
 
@@ -68,6 +75,10 @@ class Agent {
 
     autoscale::State loop_;
     autoscale::Decision decision_;
+    scaling::State scaling_loop_;
+    scaling::Decision scaling_;
+    platform::BalloonDevice::State balloon_;
+    Time scale_at_{};
     Observation seen_;
     uint64_t sequence_ = 0;
     Time step_at_{};

@@ -4,6 +4,7 @@
  *
  *   map.c      which blocks are owned; pure
  *   blocks.c   taking blocks from the kernel and giving them back
+ *   hotplug.c  memory that comes and goes
  *   pages.c    single pages, where a host asks for more than blocks can give
  *   host.c     telling the host: report, inflate and deflate queues
  *   target.c   what the host asks for, and how it is met
@@ -73,6 +74,8 @@ struct acma {
 	struct mutex inflate_lock;
 	/* The deflate queue and its buffer. */
 	struct mutex deflate_lock;
+	/* Blocks that are being marked as owned, against memory that goes offline. */
+	struct mutex marking;
 	/* The map, the agent, and the counters for /dev/acma. */
 	spinlock_t lock;
 
@@ -130,6 +133,8 @@ struct acma {
 	u64 target_changes;
 	u64 oom_freed;
 	u64 pressure_freed;
+	u64 pressure_events;
+	unsigned long pressure_at;	/* jiffies: the last event */
 	u64 taken;
 	u64 freed;
 	atomic64_t descriptors;
@@ -173,7 +178,11 @@ u64 acma_owned_pfns(struct acma *acma);
 u64 acma_voluntary_blocks(struct acma *acma);
 unsigned long acma_floor_pages(void);
 bool acma_below_floor(unsigned long pages);
-int acma_memory_notify(struct notifier_block *nb, unsigned long action, void *arg);
+void acma_look_for_ram(struct acma *acma, u64 first, u64 last);
+
+/* hotplug.c */
+int acma_hotplug_start(struct acma *acma);
+void acma_hotplug_stop(struct acma *acma);
 
 /* pages.c */
 void acma_pages_init(struct acma *acma);

@@ -275,6 +275,7 @@ void acma_take(struct acma *acma, u64 window, u64 want, u32 flags, u8 *result)
 	if (taken) {
 		unsigned int i;
 
+		mutex_lock(&acma->marking);
 		page_offline_begin();
 		for (i = 0; i < ACMA_WINDOW_BLOCKS; i++) {
 			if (taken & (1ULL << i))
@@ -285,6 +286,7 @@ void acma_take(struct acma *acma, u64 window, u64 want, u32 flags, u8 *result)
 		acma_map_own(&acma->map, window, taken);
 		acma->taken += acma_count(taken);
 		spin_unlock(&acma->lock);
+		mutex_unlock(&acma->marking);
 		acma_report_blocks(acma, window, taken);
 		spin_lock(&acma->lock);
 		acma_map_confirm(&acma->map, window, taken);
@@ -441,7 +443,13 @@ static bool block_is_ram(u64 block)
 	       page_zone(first) == page_zone(last);
 }
 
-static void look_for_ram(struct acma *acma, u64 first, u64 last)
+/**
+ * acma_look_for_ram() - finds out which blocks are memory that can be taken
+ * @acma: the instance
+ * @first: window
+ * @last: the window after the last one
+ */
+void acma_look_for_ram(struct acma *acma, u64 first, u64 last)
 {
 	u64 window;
 
@@ -486,7 +494,7 @@ int acma_blocks_init(struct acma *acma)
 		acma_blocks_exit(acma);
 		return -ENOMEM;
 	}
-	look_for_ram(acma, 0, acma->map.nr_windows);
+	acma_look_for_ram(acma, 0, acma->map.nr_windows);
 	return 0;
 }
 

@@ -18,6 +18,13 @@
 #define HOLD_OFF_MOST_MS 600000
 #define HOLD_OFF_DEFAULT_MS 30000
 
+/* What user space was built with. */
+static_assert(sizeof(struct acma_blocks) == 80);
+static_assert(sizeof(struct acma_window) == 48);
+static_assert(sizeof(struct acma_map_query) == 16 + ACMA_MAP_WINDOWS * 48);
+static_assert(sizeof(struct acma_state) == 152);
+static_assert(sizeof(struct acma_attach) == 16);
+
 /**
  * struct opened - one open file
  * @acma: the instance
@@ -267,6 +274,7 @@ static long ioctl_state(struct opened *opened, void __user *arg)
 	state.target_changes = acma->target_changes;
 	state.oom_freed_bytes = acma->oom_freed * ACMA_BLOCK_BYTES;
 	state.pressure_freed_bytes = acma->pressure_freed * ACMA_BLOCK_BYTES;
+	state.pressure_events = acma->pressure_events;
 	state.taken_bytes = acma->taken * ACMA_BLOCK_BYTES;
 	state.freed_bytes = acma->freed * ACMA_BLOCK_BYTES;
 	state.descriptors = atomic64_read(&acma->descriptors);

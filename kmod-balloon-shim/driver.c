@@ -352,6 +352,7 @@ static struct acma *make_acma(void)
 		return NULL;
 	init_rwsem(&acma->alive);
 	mutex_init(&acma->take);
+	mutex_init(&acma->marking);
 	mutex_init(&acma->pages_lock);
 	mutex_init(&acma->report_lock);
 	mutex_init(&acma->inflate_lock);
@@ -380,9 +381,12 @@ static int __init acma_init(void)
 	err = acma_blocks_init(acma);
 	if (err)
 		goto out_wq;
-	err = acma_relief_start(acma);
+	err = acma_hotplug_start(acma);
 	if (err)
 		goto out_blocks;
+	err = acma_relief_start(acma);
+	if (err)
+		goto out_hotplug;
 	if (standalone) {
 		err = acma_device_add(acma);
 		if (err)
@@ -399,6 +403,8 @@ out_device:
 		acma_device_remove(acma);
 out_relief:
 	acma_relief_stop(acma);
+out_hotplug:
+	acma_hotplug_stop(acma);
 out_blocks:
 	acma_blocks_exit(acma);
 out_wq:
@@ -419,6 +425,7 @@ static void __exit acma_exit(void)
 		acma_give_some(acma, U64_MAX);
 	}
 	acma_relief_stop(acma);
+	acma_hotplug_stop(acma);
 	acma_blocks_exit(acma);
 	destroy_workqueue(acma->wq);
 	kvfree(acma);

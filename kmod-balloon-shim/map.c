@@ -1,10 +1,4 @@
 // SPDX-License-Identifier: GPL-2.0-only
-#ifdef __KERNEL__
-#include <linux/bitops.h>
-#else
-#define hweight64(bits) __builtin_popcountll(bits)
-#endif
-
 #include "map.h"
 
 /**
@@ -95,6 +89,8 @@ u64 acma_map_absent(struct acma_map *map, u64 window, u64 bits)
 	words->owned &= ~bits;
 	words->pending &= ~bits;
 	words->unmanaged &= ~bits;
+	words->leaving &= ~bits;
+	words->leaving_unmanaged &= ~bits;
 	return owned;
 }
 
@@ -184,6 +180,50 @@ u64 acma_map_manage(struct acma_map *map, u64 window, u64 bits)
 	words->unmanaged &= ~changed;
 	map->nr_unmanaged -= acma_count(changed);
 	return changed;
+}
+
+/**
+ * acma_map_leave() - these are going offline: nobody takes or gives them now
+ * @map: the map
+ * @window: below its nr_windows
+ * @bits: the window's blocks; none is pending
+ * @unmanaged: out: those of the returned ones that were unmanaged
+ *
+ * Return: those that were owned
+ */
+u64 acma_map_leave(struct acma_map *map, u64 window, u64 bits, u64 *unmanaged)
+{
+	struct acma_words *words = &map->window[window];
+	u64 leaving = words->owned & bits;
+
+	*unmanaged = words->unmanaged & bits;
+	acma_map_absent(map, window, bits);
+	words->leaving |= leaving;
+	words->leaving_unmanaged |= *unmanaged;
+	return leaving;
+}
+
+/**
+ * acma_map_stay() - these did not go offline after all
+ * @map: the map
+ * @window: below its nr_windows
+ * @bits: the window's blocks
+ *
+ * What was owned of them is owned again. That all of them are present has to be
+ * looked up by the caller.
+ */
+void acma_map_stay(struct acma_map *map, u64 window, u64 bits)
+{
+	struct acma_words *words = &map->window[window];
+	u64 staying = words->leaving & bits;
+	u64 unmanaged = words->leaving_unmanaged & bits;
+
+	words->leaving &= ~staying;
+	words->leaving_unmanaged &= ~unmanaged;
+	acma_map_present(map, window, staying);
+	acma_map_own(map, window, staying);
+	acma_map_confirm(map, window, staying);
+	acma_map_unmanage(map, window, unmanaged);
 }
 
 /**

@@ -1,14 +1,19 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * Which blocks are owned, and which come next. No kernel calls: this also
- * builds in user space, where it is tested and fuzzed (tests/unit/kmod).
+ * builds in user space, where it is tested (tests/).
  *
  * Callers serialise all access to one map.
  */
 #ifndef ACMA_MAP_H
 #define ACMA_MAP_H
 
+#ifdef __KERNEL__
+#include <linux/bitops.h>
 #include <linux/types.h>
+#else
+#include "tests/kernel_types.h"
+#endif
 
 #define ACMA_WINDOW_SHIFT 6	/* 64 blocks: ACMA_WINDOW_BLOCKS */
 #define ACMA_NO_WINDOW (~0ULL)
@@ -19,12 +24,16 @@
  * @owned: taken
  * @pending: owned, and the host has not confirmed it yet
  * @unmanaged: owned, and out of the kernel's count of managed pages
+ * @leaving: was owned, and is going offline; in none of the others
+ * @leaving_unmanaged: of these, those that were unmanaged
  */
 struct acma_words {
 	u64 present;
 	u64 owned;
 	u64 pending;
 	u64 unmanaged;
+	u64 leaving;
+	u64 leaving_unmanaged;
 };
 
 /**
@@ -67,6 +76,9 @@ void acma_map_confirm(struct acma_map *map, u64 window, u64 bits);
 u64 acma_map_release(struct acma_map *map, u64 window, u64 bits, u64 *unmanaged);
 u64 acma_map_unmanage(struct acma_map *map, u64 window, u64 bits);
 u64 acma_map_manage(struct acma_map *map, u64 window, u64 bits);
+
+u64 acma_map_leave(struct acma_map *map, u64 window, u64 bits, u64 *unmanaged);
+void acma_map_stay(struct acma_map *map, u64 window, u64 bits);
 
 u64 acma_map_take_from(const struct acma_map *map, u64 below);
 u64 acma_map_give_from(const struct acma_map *map);

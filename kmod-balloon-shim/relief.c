@@ -15,6 +15,8 @@
 #define OOM_BLOCKS 16
 /* An attached agent that has not called for so long is late (or longer, if its deadline is). */
 #define AGENT_LATE (5 * HZ)
+/* Events of pressure are at least so far apart. */
+#define PRESSURE_EVERY (HZ / 20)
 /* After an OOM forced blocks are not taken again for so long. */
 #define RETAKE_AFTER (30 * HZ)
 
@@ -38,10 +40,10 @@ bool acma_agent_there(struct acma *acma)
 	return READ_ONCE(acma->agent.file) && time_before(jiffies, late);
 }
 
-static void note(struct acma *acma, u64 *total, u64 blocks)
+static void note(struct acma *acma, u64 *total, u64 more)
 {
 	spin_lock(&acma->lock);
-	*total += blocks;
+	*total += more;
 	spin_unlock(&acma->lock);
 	acma_event(acma);
 }
@@ -70,14 +72,24 @@ static int oom_notify(struct notifier_block *nb, unsigned long unused, void *fre
 	return NOTIFY_OK;
 }
 
-/* Reclaim asks the shrinker too: without an agent that is all there is to tell of pressure. */
+/*
+ * Reclaim asks the shrinkers too, and does so before anybody stalls: the first
+ * sign of pressure. An attached agent is told of it.
+ */
 static unsigned long shrink_count(struct shrinker *shrinker, struct shrink_control *control)
 {
 	struct acma *acma = shrinker->private_data;
+	u64 voluntary = acma_voluntary_blocks(acma);
 
-	if (acma_agent_there(acma))
+	if (!voluntary)
 		return SHRINK_EMPTY;
-	return acma_voluntary_blocks(acma) * ACMA_BLOCK_PAGES ?: SHRINK_EMPTY;
+	if (!acma_agent_there(acma))
+		return voluntary * ACMA_BLOCK_PAGES;
+	if (time_after(jiffies, READ_ONCE(acma->pressure_at) + PRESSURE_EVERY)) {
+		WRITE_ONCE(acma->pressure_at, jiffies);
+		note(acma, &acma->pressure_events, 1);
+	}
+	return SHRINK_EMPTY;
 }
 
 static unsigned long shrink_scan(struct shrinker *shrinker, struct shrink_control *control)

@@ -80,10 +80,12 @@ void acma_settle_forced(struct acma *acma)
 	acma_write_actual(acma, acma->forced);
 }
 
-/* The host wants less than it was given: that much comes back. */
+/* The host wants less than it was given: that much comes back, and what is voluntary stays. */
 static void shrink_forced(struct acma *acma)
 {
-	u64 surplus = acma->forced - acma->target;
+	u64 owned = acma_owned_pfns(acma);
+	u64 voluntary = round_down(owned - acma->forced, ACMA_PFNS_PER_BLOCK);
+	u64 surplus = owned - voluntary - acma->target;
 	u64 pages = min_t(u64, surplus / ACMA_PFNS_PER_PAGE, atomic_long_read(&acma->nr_pages));
 
 	surplus -= acma_pages_give(acma, pages) * ACMA_PFNS_PER_PAGE;

@@ -5,6 +5,7 @@
 . "$top/scripts/lib/packages.sh"
 . "$top/scripts/lib/kernels.sh"
 . "$top/scripts/lib/udev.sh"
+. "$top/scripts/lib/module.sh"
 . "$top/scripts/lib/build.sh"
 
 setup_build() { install_packages "${build_packages[@]}"; }
@@ -25,4 +26,5 @@ setup_guests() {
 setup_e2e() {
     setup_guests "${kernel_series[@]}"
     fetch_udev
+    setup_modules "${kernel_series[@]}"
 }

@@ -16,6 +16,7 @@ TOP = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", ".."))
 BUILD = os.environ.get("ACMA_BUILD", os.path.join(TOP, "build"))
 
 WORKLOAD = os.path.join(BUILD, "tests", "workload", "acma-workload")
+BLOCKS = os.path.join(BUILD, "tests", "workload", "acma-blocks")
 AGENT = os.path.join(BUILD, "guest-agent", "acma-agent")
 DEADMAN = os.path.join(BUILD, "guest-agent", "acma-deadman")
 CONTROLLER = os.path.join(BUILD, "host-controller", "acma-controller")

@@ -23,7 +23,8 @@ class Options:
     modules: list = dataclasses.field(default_factory=list)  # on top of those that the options imply
     cmdline: str = ""
     balloon: bool = True  # the stock device with free page reporting and deflate-on-oom
-    balloon_driver: bool = True  # load the stock virtio_balloon in the guest
+    balloon_driver: str = "stock"  # "stock" (virtio_balloon), "shim" (acma_balloon, built by scripts/test build) or ""
+    balloon_properties: str = "free-page-reporting=on,deflate-on-oom=on"  # of the device
     channels: list = dataclasses.field(default_factory=list)  # more virtio ports, each a socket in the work directory
     files: dict = dataclasses.field(default_factory=dict)  # destination -> text
     boot: str = ""  # a shell script that runs before the first command
@@ -34,6 +35,15 @@ class Options:
     machine: str = ""  # more machine properties, such as "hmat=on"
     qemu_args: list = dataclasses.field(default_factory=list)
     boot_timeout_s: int = 120  # a boot takes 2-4 s under TCG when the machine is idle
+
+
+_BALLOON_DRIVERS = {"stock": "virtio_balloon", "shim": "acma_balloon"}
+
+
+def shim_path(series):
+    """The balloon shim for this kernel, as scripts/lib/module.sh builds it."""
+    build = os.environ.get("ACMA_BUILD", os.path.join(os.path.dirname(__file__), "..", "..", "build"))
+    return os.path.join(os.path.abspath(build), "kmod", series, "acma_balloon.ko")
 
 
 def swap_parts(swap):
@@ -55,7 +65,7 @@ def guest_modules(options):
     kind = swap_parts(options.swap)[0]
     modules = list(options.modules)
     if options.balloon_driver:
-        modules.insert(0, "virtio_balloon")
+        modules.insert(0, _BALLOON_DRIVERS[options.balloon_driver])
     if swap_is_a_disk(options):
         modules.append("virtio_blk")
     if kind == "zram":
@@ -88,7 +98,10 @@ def build_initramfs(options, path):
         archive.add_text(destination, text)
     if options.boot:
         archive.add_text("etc/boot", "#!/bin/sh\n" + options.boot + "\n", 0o755)
-    archive.add_modules(Kernel(options.kernel), guest_modules(options))
+    kernel = Kernel(options.kernel)
+    if options.balloon_driver == "shim":
+        kernel.add_module("acma_balloon", shim_path(options.kernel))
+    archive.add_modules(kernel, guest_modules(options))
     return archive.write(path)
 
 

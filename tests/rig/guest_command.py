@@ -15,7 +15,7 @@ examples:
   scripts/guest --kernel 7.3 -- 'cat /sys/module/damon_stat/parameters/enabled; ls /sys/kernel/mm/damon/admin'
   scripts/guest --kernel 6.12 --memory 2048 --swap disk:2048 --add build/guest-agent/acma-agent \\
       --add build/tests/workload/acma-workload -- 'acma-agent --version; acma-workload spike --mib 200'
-  scripts/guest --no-balloon-driver --add acma_balloon.ko:/root/acma_balloon.ko -- 'insmod /root/acma_balloon.ko; dmesg | tail'
+  scripts/guest --shim --add build/tests/workload/acma-blocks -- 'acma-blocks take 100; acma-blocks state'
   scripts/guest --cmdline 'init_on_alloc=0 damon_stat.enabled=N' --kernel 7.3 -- 'dmesg | tail -5'
 
 In the guest: busybox only, root, no network; programs given with --add (with their libraries) are in /usr/bin, other
@@ -41,7 +41,8 @@ def parse(arguments):
     parser.add_argument("--module", action="append", default=[], help="a module of the kernel to load at boot")
     parser.add_argument("--cmdline", default="", help="more words for the kernel's command line")
     parser.add_argument("--no-balloon", action="store_true", help="no balloon device")
-    parser.add_argument("--no-balloon-driver", action="store_true", help="do not load the stock driver")
+    parser.add_argument("--no-balloon-driver", action="store_true", help="load no driver for it")
+    parser.add_argument("--shim", action="store_true", help="load the balloon shim (scripts/test build) instead of the stock driver")
     parser.add_argument("--channel", action="append", default=[], help="a virtio port of this name")
     parser.add_argument("--accel", choices=("tcg", "kvm", "auto"), default=defaults.accel)
     parser.add_argument("--icount", action="store_true", help="guest time counts instructions (with --smp 1)")
@@ -63,7 +64,7 @@ def options_of(given):
         modules=given.module,
         cmdline=given.cmdline,
         balloon=not given.no_balloon,
-        balloon_driver=not given.no_balloon_driver,
+        balloon_driver="" if given.no_balloon_driver else "shim" if given.shim else "stock",
         channels=given.channel,
         accel=given.accel,
         icount=given.icount,

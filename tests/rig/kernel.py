@@ -37,6 +37,12 @@ class Kernel:
         with open(os.path.join(modules, "modules.builtin"), encoding="ascii") as file:
             self._builtin = {_key(os.path.basename(line.strip())[: -len(".ko")]) for line in file}
 
+    def add_module(self, name, path):
+        """One that is not Debian's."""
+        if not os.path.exists(path):
+            raise RigError(f"{path} is missing: scripts/test build makes it")
+        self._files[_key(name)] = path
+
     def has_module(self, name):
         return _key(name) in self._files
 

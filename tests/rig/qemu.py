@@ -115,7 +115,7 @@ class Guest(BaseGuest):
             command += ["-chardev", f"socket,id=port{number},path={self.socket(port)},server=on,wait=off"]
             command += ["-device", f"virtserialport,chardev=port{number},name={port}"]
         if options.balloon:
-            command += ["-device", "virtio-balloon-pci,id=balloon,free-page-reporting=on,deflate-on-oom=on"]
+            command += ["-device", ",".join(filter(None, ["virtio-balloon-pci,id=balloon", options.balloon_properties]))]
         if swap_is_a_disk(options):
             image = make_swap_image(options, os.path.join(self.directory, "swap.img"))
             command += ["-drive", f"file={image},format=raw,if=none,id=swap,cache=unsafe,discard=unmap"]

@@ -18,7 +18,7 @@
 #include <linux/types.h>
 
 #define ACMA_BLOCK_SHIFT 21
-#define ACMA_BLOCK_BYTES (1ULL << ACMA_BLOCK_SHIFT)
+#define ACMA_BLOCK_BYTES (2ULL << 20)
 #define ACMA_WINDOW_BLOCKS 64
 
 /* What became of a block that was to be allocated or freed. */
@@ -98,6 +98,7 @@ struct acma_state {
 	__u64 target_changes;	/* the host asked for something else */
 	__u64 oom_freed_bytes;	/* given back since an OOM was near */
 	__u64 pressure_freed_bytes;	/* given back since nobody was attached */
+	__u64 pressure_events;	/* reclaim began, and blocks are voluntary */
 	__u64 taken_bytes;	/* all ever taken */
 	__u64 freed_bytes;	/* all ever given back */
 	__u64 descriptors;	/* sent to the host to report blocks */

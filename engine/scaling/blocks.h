@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: Apache-2.0
+// Which blocks scale-down takes, and which scale-up gives back. The rules are the talk's: take from
+// the highest memory block that is not fully taken, give back from the lowest that is partly taken;
+// inside it free memory before used. Blocks that cannot be emptied are skipped with back-off.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <vector>
+
+#include "engine/base/units.h"
+
+namespace acma::scaling {
+
+// 64 blocks, a memory block of 128 MiB, as the shim shows it: bit n is block n. Numbers count from
+// physical address 0.
+constexpr unsigned k_window_blocks = 64;
+struct Window {
+    uint64_t number = 0;
+    uint64_t present = 0;  // memory that the kernel uses
+    uint64_t owned = 0;
+    uint64_t pending = 0;  // owned, and not confirmed by the host
+    uint64_t free = 0;     // entirely free a moment ago
+    int node = -1;
+    bool operator==(const Window&) const = default;
+};
+
+// Blocks of one window: what the shim takes or gives in one call.
+struct Row {
+    uint64_t window = 0;
+    uint64_t bits = 0;
+    bool free_only = true;  // else used ones are emptied by migration
+    bool operator==(const Row&) const = default;
+};
+[[nodiscard]] Bytes size_of(const Row& row);
+
+// Blocks that could not be emptied, by window.
+class BackOff {
+  public:
+    // `busy`: what did not move just now. A block's wait doubles each time.
+    void failed(uint64_t window, uint64_t busy, Time now);
+    // What of a window is not worth trying.
+    [[nodiscard]] uint64_t busy(uint64_t window, Time now) const;
+    bool operator==(const BackOff&) const = default;
+
+  private:
+    struct Failure {
+        uint64_t bits = 0;
+        Time until{};
+        unsigned times = 0;
+        bool operator==(const Failure&) const = default;
+    };
+    std::map<uint64_t, Failure> failures_;  // one a window at most
+};
+constexpr Micros k_busy_first = Seconds(2);
+constexpr Micros k_busy_most = Seconds(128);
+
+struct Amounts {
+    Bytes all;       // to take
+    Bytes migrated;  // of these, at most so much by migration
+    bool operator==(const Amounts&) const = default;
+};
+
+// At most `amounts`, in the order in which they are to be taken. `windows` by number, ascending.
+// While a window has used blocks that may be worth emptying, nothing is taken below it: what is
+// taken would be scattered over all of memory.
+[[nodiscard]] std::vector<Row> take_rows(const std::vector<Window>& windows, Amounts amounts,
+                                         const BackOff& back_off, Time now);
+
+// At least `amount`, as far as there is so much that the host has confirmed.
+[[nodiscard]] std::vector<Row> give_rows(const std::vector<Window>& windows, Bytes amount);
+
+}  // namespace acma::scaling

@@ -1,0 +1,129 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "engine/scaling/scaling.h"
+
+#include <algorithm>
+
+#include "engine/feedback/feedback.h"
+
+namespace acma::scaling {
+
+namespace {
+
+Bytes whole_blocks(Bytes amount) {
+    return k_block * (amount.count() / k_block.count());
+}
+
+Bytes at_least_a_block(Bytes amount) {
+    return std::max(k_block, whole_blocks(amount));
+}
+
+Bytes size_of_guest(const Sample& sample) {
+    return sample.ram - sample.owned;
+}
+
+feedback::Score pressure(const Policy& policy, const Sample& sample) {
+    return feedback::score(sample.psi.count(), policy.psi.count());
+}
+
+// How much more than before is given back for as long as pressure lasts.
+Bytes next_burst(const Policy& policy, const Sample& sample, const State& state) {
+    const Bytes first = std::max(k_give_least, sample.ram / 16);
+    if (state.burst == Bytes(0)) {
+        return first;
+    }
+    const feedback::Bounds bounds{.floor = first.count(), .ceiling = sample.ram.count()};
+    const feedback::Score score = std::max(pressure(policy, sample), feedback::k_worst);
+    return Bytes(
+        feedback::next(state.burst.count(), score, bounds, true, feedback::Direction::inverse));
+}
+
+Decision resting(Micros next_step, std::string reason) {
+    return Decision{.next_step = next_step, .reason = std::move(reason)};
+}
+
+Decision give(const Sample& sample, Bytes wanted, std::string reason) {
+    const Bytes amount = std::min(sample.voluntary, at_least_a_block(wanted + k_block));
+    if (amount == Bytes(0)) {
+        return resting(k_resting_step, reason + "; nothing is left to give back");
+    }
+    return Decision{.action = Action::give,
+                    .give = amount,
+                    .next_step = k_acting_step,
+                    .reason = reason + ": " + human(amount) + " come back"};
+}
+
+std::string why_not_more(const Sample& sample, const Policy& policy) {
+    return "size " + human(size_of_guest(sample)) + " of at least " + human(policy.min_mem) + ", " +
+           human(sample.mem_free) + " free of a reserve of " + human(reserve(sample));
+}
+
+}  // namespace
+
+Bytes reserve(const Sample& sample) {
+    return sample.floor + std::max(32_MiB, sample.ram / 64);
+}
+
+Decision step(const Policy& policy, const Sample& sample, State& state, Time now) {
+    const Micros passed = state.started ? now - state.stepped_at : Micros(0);
+    const Bytes taken = sample.taken_total - state.taken_total;
+    const bool limited = state.asked_to_take > Bytes(0) && taken >= state.asked_to_take;
+    state.stepped_at = now;
+    state.taken_total = sample.taken_total;
+    state.asked_to_take = Bytes(0);
+    if (!std::exchange(state.started, true)) {
+        state.rate_per_s = k_take_first;
+    }
+
+    if (policy.mode == Mode::off) {
+        return resting(k_resting_step, "the policy's mode is off: what is owned stays");
+    }
+    if (policy.mode == Mode::observe) {
+        return resting(k_resting_step, "the policy's mode is observe: nothing is taken");
+    }
+
+    if (sample.pressed) {
+        const bool again = now - state.pressed_at < state.hold + k_hold_first;
+        state.hold =
+            again ? std::clamp<Micros>(state.hold * 2, k_hold_first, k_hold_most) : k_hold_first;
+        state.burst = now - state.pressed_at < k_hold_first ? next_burst(policy, sample, state)
+                                                            : next_burst(policy, sample, State{});
+        state.pressed_at = now;
+        state.rate_per_s = std::max(k_take_least, state.rate_per_s / 4);
+        return give(sample, state.burst, "pressure");
+    }
+    const Bytes kept = reserve(sample);
+    if (sample.mem_available < kept / 2 + sample.floor / 2) {
+        return give(sample, kept - sample.mem_available,
+                    "only " + human(sample.mem_available) + " are available");
+    }
+    if (pressure(policy, sample) >= feedback::k_worst) {
+        return give(sample, sample.ram / 64,
+                    "PSI " + human(sample.psi) + " against " + human(policy.psi));
+    }
+    if (sample.holding || now - state.pressed_at < state.hold) {
+        return resting(k_acting_step, "nothing is taken so soon after pressure");
+    }
+
+    const feedback::Bounds bounds{.floor = k_take_least.count(), .ceiling = k_take_most.count()};
+    state.rate_per_s =
+        Bytes(feedback::next(state.rate_per_s.count(), pressure(policy, sample), bounds, limited));
+    const Bytes spare = whole_blocks(std::min(sample.mem_free - kept, sample.mem_available - kept));
+    const Bytes above_min = whole_blocks(size_of_guest(sample) - policy.min_mem);
+    const Bytes now_at_most = at_least_a_block(Bytes(detail::mul_div_saturating(
+        state.rate_per_s.count(),
+        static_cast<uint64_t>(std::clamp<Micros>(passed, Millis(50), k_acting_step).count()),
+        1'000'000)));
+    const Bytes all = std::min({spare, above_min, now_at_most});
+    if (all == Bytes(0)) {
+        return resting(k_resting_step, why_not_more(sample, policy));
+    }
+    state.asked_to_take = all;
+    return Decision{
+        .action = Action::take,
+        .take = {.all = all, .migrated = at_least_a_block(now_at_most / k_migrated_part)},
+        .next_step = k_acting_step,
+        .reason = "up to " + human(all) + " are taken, at " + human(state.rate_per_s) + "/s; " +
+                  why_not_more(sample, policy)};
+}
+
+}  // namespace acma::scaling

@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "guest-agent/scaler.h"
+
+#include <utility>
+
+#include "platform/clock.h"
+
+namespace acma::agent {
+
+namespace {
+
+// A host's target is met by page-out and this loop in steps of a quarter of a second; what is not
+// met in this time the shim takes by itself.
+constexpr Millis k_deadline = Millis(3'000);
+constexpr Millis k_hold_off = Millis(30'000);
+
+}  // namespace
+
+Result<std::unique_ptr<Scaler>> Scaler::open(const std::string& path) {
+    auto device = platform::BalloonDevice::open(path);
+    if (!device) {
+        return device.error();
+    }
+    if (const Status status = device->attach(k_deadline, k_hold_off); !status) {
+        return status.error();
+    }
+    return std::unique_ptr<Scaler>(new Scaler(std::move(*device)));
+}
+
+Scaler::Scaler(platform::BalloonDevice device) : device_(std::move(device)) {
+    worker_ = std::thread([this] { work(); });
+}
+
+Scaler::~Scaler() {
+    {
+        const std::lock_guard lock(mutex_);
+        quit_ = true;
+        ++order_;
+    }
+    changed_.notify_one();
+    worker_.join();
+}
+
+Result<platform::BalloonDevice::State> Scaler::observe() {
+    return device_.state();
+}
+
+Status Scaler::order(const scaling::Decision& decision) {
+    {
+        const std::lock_guard lock(mutex_);
+        ++order_;
+        ordered_.reset();
+        if (decision.action == scaling::Action::take) {
+            ordered_ = decision.take;
+        }
+    }
+    changed_.notify_one();
+    return decision.action == scaling::Action::give ? give(decision.give) : Status();
+}
+
+Scaler::Report Scaler::report() const {
+    const std::lock_guard lock(mutex_);
+    return report_;
+}
+
+void Scaler::work() {
+    std::unique_lock lock(mutex_);
+    for (;;) {
+        changed_.wait(lock, [this] { return quit_ || ordered_; });
+        if (quit_) {
+            return;
+        }
+        const scaling::Amounts amounts = *std::exchange(ordered_, std::nullopt);
+        const uint64_t number = order_;
+        lock.unlock();
+        const Status status = take(amounts, number);
+        lock.lock();
+        report_.error = status ? std::nullopt : std::optional(status.error());
+    }
+}
+
+Status Scaler::take(const scaling::Amounts& amounts, uint64_t number) {
+    const auto state = device_.state();
+    if (!state) {
+        return state.error();
+    }
+    const auto windows = device_.windows(*state, platform::BalloonDevice::Look::free);
+    if (!windows) {
+        return windows.error();
+    }
+    for (const auto& row : scaling::take_rows(*windows, amounts, back_off_, platform::now())) {
+        if (order_ != number) {
+            return {};
+        }
+        const auto outcome = device_.take(row);
+        if (!outcome) {
+            return outcome.error();
+        }
+        if (!row.free_only) {
+            back_off_.failed(row.window, outcome->busy, platform::now());
+        }
+        {
+            const std::lock_guard lock(mutex_);
+            report_.taken_total += scaling::size_of({.window = row.window, .bits = outcome->done});
+        }
+        if (outcome->no_memory != 0) {
+            return {};
+        }
+    }
+    return {};
+}
+
+Status Scaler::give(Bytes amount) {
+    const auto state = device_.state();
+    if (!state) {
+        return state.error();
+    }
+    const auto windows = device_.windows(*state, platform::BalloonDevice::Look::owned);
+    if (!windows) {
+        return windows.error();
+    }
+    for (const auto& row : scaling::give_rows(*windows, amount)) {
+        if (const auto outcome = device_.give(row); !outcome) {
+            return outcome.error();
+        }
+    }
+    return {};
+}
+
+}  // namespace acma::agent

@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: Apache-2.0
+// Act: takes blocks and gives them back as the last scaling::Decision says. Taking may have to move
+// pages about and takes its time, so a worker thread does it; giving back happens at once.
+#pragma once
+
+#include <atomic>
+#include <condition_variable>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <thread>
+
+#include "engine/base/result.h"
+#include "engine/scaling/scaling.h"
+#include "platform/balloon_device.h"
+
+namespace acma::agent {
+
+class Scaler {
+  public:
+    // Attaches to the shim. not_found: there is none; busy: another agent is attached.
+    [[nodiscard]] static Result<std::unique_ptr<Scaler>> open(const std::string& path);
+    // What is voluntary stays for the hold-off, then the shim gives it back.
+    ~Scaler();
+    Scaler(const Scaler&) = delete;
+    Scaler& operator=(const Scaler&) = delete;
+
+    // Also tells the shim that this agent is alive.
+    [[nodiscard]] Result<platform::BalloonDevice::State> observe();
+    // The latest order counts. Any order ends what an earlier one still takes, between two calls of
+    // the shim; `give` is carried out here.
+    Status order(const scaling::Decision& decision);
+
+    struct Report {
+        Bytes taken_total;           // by this object
+        std::optional<Error> error;  // why the last order could not be carried out
+    };
+    [[nodiscard]] Report report() const;
+    // Polls readable for POLLPRI when the shim has news.
+    [[nodiscard]] int fd() const { return device_.fd(); }
+
+  private:
+    explicit Scaler(platform::BalloonDevice device);
+    void work();
+    [[nodiscard]] Status take(const scaling::Amounts& amounts, uint64_t number);
+    [[nodiscard]] Status give(Bytes amount);
+
+    platform::BalloonDevice device_;  // its calls are independent of each other
+    scaling::BackOff back_off_;       // the worker's
+
+    mutable std::mutex mutex_;  // protects what follows
+    std::condition_variable changed_;
+    std::optional<scaling::Amounts> ordered_;
+    bool quit_ = false;
+    Report report_;
+    std::atomic<uint64_t> order_{0};  // counts orders: an older one is over
+
+    std::thread worker_;
+};
+
+}  // namespace acma::agent

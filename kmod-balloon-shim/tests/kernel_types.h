@@ -1,0 +1,11 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* What linux/types.h and linux/bitops.h give the files that also build in user space. */
+#ifndef ACMA_TESTS_KERNEL_TYPES_H
+#define ACMA_TESTS_KERNEL_TYPES_H
+
+#include <stdint.h>
+
+typedef uint64_t u64;
+#define hweight64(bits) __builtin_popcountll(bits)
+
+#endif

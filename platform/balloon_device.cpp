@@ -1,0 +1,148 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "platform/balloon_device.h"
+
+#include <algorithm>
+#include <bit>
+#include <cerrno>
+#include <utility>
+
+#include <fcntl.h>
+#include <sys/ioctl.h>
+
+#include "kmod-balloon-shim/include/uapi/acma_balloon.h"
+
+namespace acma::platform {
+
+namespace {
+
+static_assert(ACMA_BLOCK_BYTES == k_block.count());
+static_assert(ACMA_WINDOW_BLOCKS == scaling::k_window_blocks);
+static_assert(sizeof(acma_blocks) == 80);
+static_assert(sizeof(acma_window) == 48);
+static_assert(sizeof(acma_state) == 152);
+
+template <typename T>
+Status call(int fd, unsigned long request, T& argument, const char* what) {
+    int got = 0;
+    do {
+        got = ::ioctl(fd, request, &argument);
+    } while (got < 0 && errno == EINTR);
+    return got < 0 ? Status(error_from_errno(errno, std::string("/dev/acma: ") + what)) : Status();
+}
+
+// Rows need not be adjacent blocks; calls do.
+template <typename Each>
+Status each_run(const scaling::Row& row, Each each) {
+    uint64_t left = row.bits;
+    while (left != 0) {
+        const unsigned first = static_cast<unsigned>(std::countr_zero(left));
+        const unsigned length = static_cast<unsigned>(std::countr_one(left >> first));
+        acma_blocks blocks{};
+        blocks.first = row.window * ACMA_WINDOW_BLOCKS + first;
+        blocks.nr = length;
+        if (const Status status = each(blocks, first); !status) {
+            return status;
+        }
+        left = first + length < 64 ? left & ~uint64_t{0} << (first + length) : 0;
+    }
+    return {};
+}
+
+}  // namespace
+
+Result<BalloonDevice> BalloonDevice::open(const std::string& path) {
+    Fd fd(::open(path.c_str(), O_RDWR | O_CLOEXEC));
+    if (!fd) {
+        return error_from_errno(errno, "open " + path);
+    }
+    return BalloonDevice(std::move(fd));
+}
+
+Status BalloonDevice::attach(Millis deadline, Millis hold_off) {
+    acma_attach attach{};
+    attach.deadline_ms = static_cast<uint32_t>(deadline.count());
+    attach.hold_off_ms = static_cast<uint32_t>(hold_off.count());
+    return call(fd_.get(), ACMA_IOC_ATTACH, attach, "attach");
+}
+
+Result<BalloonDevice::State> BalloonDevice::state() {
+    acma_state state{};
+    if (const Status status = call(fd_.get(), ACMA_IOC_STATE, state, "ask for its state");
+        !status) {
+        return status.error();
+    }
+    return State{.ram = Bytes(state.ram_bytes),
+                 .owned = Bytes(state.owned_bytes),
+                 .voluntary = Bytes(state.voluntary_bytes),
+                 .asked = Bytes(state.target_bytes),
+                 .floor = Bytes(state.floor_bytes),
+                 .taken_total = Bytes(state.taken_bytes),
+                 .freed_total = Bytes(state.freed_bytes),
+                 .oom_freed_total = Bytes(state.oom_freed_bytes),
+                 .pressure_freed_total = Bytes(state.pressure_freed_bytes),
+                 .windows = state.windows,
+                 .target_changes = state.target_changes,
+                 .pressure_events = state.pressure_events,
+                 .has_device = (state.flags & ACMA_DEVICE) != 0,
+                 .reports = (state.flags & ACMA_REPORTS) != 0};
+}
+
+Result<std::vector<scaling::Window>> BalloonDevice::windows(const State& state, Look look) {
+    std::vector<scaling::Window> windows;
+    for (uint64_t first = 0; first < state.windows; first += ACMA_MAP_WINDOWS) {
+        acma_map_query query{};
+        query.first = first;
+        query.nr = ACMA_MAP_WINDOWS;
+        query.flags = look == Look::free ? ACMA_MAP_FREE : 0;
+        if (const Status status = call(fd_.get(), ACMA_IOC_MAP, query, "ask for the map");
+            !status) {
+            return status.error();
+        }
+        for (uint64_t i = 0; i < std::min<uint64_t>(query.nr, ACMA_MAP_WINDOWS); ++i) {
+            const acma_window& window = query.window[i];
+            if (window.present != 0) {
+                windows.push_back({.number = first + i,
+                                   .present = window.present,
+                                   .owned = window.owned,
+                                   .pending = window.pending,
+                                   .free = window.free,
+                                   .node = window.nid});
+            }
+        }
+    }
+    return windows;
+}
+
+Result<BalloonDevice::Outcome> BalloonDevice::take(const scaling::Row& row) {
+    Outcome outcome;
+    const Status status = each_run(row, [&](acma_blocks& blocks, unsigned first) -> Status {
+        blocks.flags = row.free_only ? ACMA_ALLOC_FREE_ONLY : 0;
+        if (Status failed = call(fd_.get(), ACMA_IOC_ALLOC, blocks, "take blocks"); !failed) {
+            return failed;
+        }
+        for (unsigned i = 0; i < blocks.nr; ++i) {
+            const uint64_t bit = uint64_t{1} << (first + i);
+            outcome.done |= blocks.result[i] == ACMA_TAKEN ? bit : 0;
+            outcome.busy |= blocks.result[i] == ACMA_BUSY ? bit : 0;
+            outcome.no_memory |= blocks.result[i] == ACMA_NO_MEMORY ? bit : 0;
+        }
+        return {};
+    });
+    return status ? Result<Outcome>(outcome) : Result<Outcome>(status.error());
+}
+
+Result<BalloonDevice::Outcome> BalloonDevice::give(const scaling::Row& row) {
+    Outcome outcome;
+    const Status status = each_run(row, [&](acma_blocks& blocks, unsigned first) -> Status {
+        if (Status failed = call(fd_.get(), ACMA_IOC_FREE, blocks, "give blocks back"); !failed) {
+            return failed;
+        }
+        for (unsigned i = 0; i < blocks.nr; ++i) {
+            outcome.done |= blocks.result[i] == ACMA_FREED ? uint64_t{1} << (first + i) : 0;
+        }
+        return {};
+    });
+    return status ? Result<Outcome>(outcome) : Result<Outcome>(status.error());
+}
+
+}  // namespace acma::platform

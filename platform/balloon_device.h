@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: Apache-2.0
+// /dev/acma, the shim's device: what is owned, taking blocks and giving them back. The kernel's
+// side of it is kmod-balloon-shim/include/uapi/acma_balloon.h.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "engine/base/result.h"
+#include "engine/base/units.h"
+#include "engine/scaling/blocks.h"
+#include "platform/fd.h"
+
+namespace acma::platform {
+
+class BalloonDevice {
+  public:
+    struct State {
+        Bytes ram;  // that the host gave
+        Bytes owned;
+        Bytes voluntary;  // of it, beyond what the host asks for
+        Bytes asked;      // by the host: num_pages
+        Bytes floor;      // nothing is taken below so much available memory
+        Bytes taken_total;
+        Bytes freed_total;
+        Bytes oom_freed_total;       // given back since an OOM was near
+        Bytes pressure_freed_total;  // given back by the module since nobody was attached
+        uint64_t windows = 0;
+        uint64_t target_changes = 0;
+        uint64_t pressure_events = 0;  // reclaim began while something voluntary was owned
+        bool has_device = false;       // a balloon device; else nobody is told
+        bool reports = false;          // blocks go through its report queue
+        bool operator==(const State&) const = default;
+    };
+    // What became of a row, as blocks of its window. What is in none of these was owned, or not,
+    // before.
+    struct Outcome {
+        uint64_t done = 0;
+        uint64_t busy = 0;       // has pages that do not move now
+        uint64_t no_memory = 0;  // too little is left
+    };
+
+    // not_found: no shim. busy from attach(): another agent has it.
+    [[nodiscard]] static Result<BalloonDevice> open(const std::string& path);
+    // `deadline`: to meet a new target of the host, before the module does it. Blocks stay for
+    // `hold_off` after this object is gone.
+    [[nodiscard]] Status attach(Millis deadline, Millis hold_off);
+
+    // Takes note of all events so far: fd() polls readable (POLLPRI) for the next one.
+    [[nodiscard]] Result<State> state();
+    // Windows that have memory, by number. With `free`, looks at every block (instructions: about
+    // 50 for a free one, 10 for another).
+    enum class Look { owned, free };
+    [[nodiscard]] Result<std::vector<scaling::Window>> windows(const State& state, Look look);
+
+    // May take long where used memory has to be migrated.
+    [[nodiscard]] Result<Outcome> take(const scaling::Row& row);
+    // Never waits for somebody who takes.
+    [[nodiscard]] Result<Outcome> give(const scaling::Row& row);
+
+    [[nodiscard]] int fd() const { return fd_.get(); }
+
+  private:
+    explicit BalloonDevice(Fd fd) : fd_(std::move(fd)) {}
+    Fd fd_;
+};
+
+}  // namespace acma::platform

@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: Apache-2.0
+# shellcheck shell=bash
+# Builds acma_balloon.ko for the guests' kernels, each in a root of the Debian release that its kernel comes from: a kernel's
+# build tools are programs too (7.3's need a newer C library than Debian 12 has), and a module needs the compiler that built
+# its kernel. The roots are in the cache; nothing but debootstrap is installed on the machine.
+# Result: $ACMA_BUILD/kmod/6.12/acma_balloon.ko and .../7.3/...
+
+module_packages=(debootstrap)
+
+# module_suite 6.12|7.3: the release whose tools build modules for this kernel.
+module_suite() {
+    local suite
+    suite=$(kernel_suite "$1")
+    printf '%s\n' "${suite%-backports}"
+}
+
+# in_root ROOT COMMAND...: with /proc, which objtool wants, and without leaving a mount.
+in_root() {
+    local root=$1
+    shift
+    unshare --mount -- sh -c 'mount -t proc proc "$0/proc" && exec chroot "$0" "$@"' "$root" "$@"
+}
+
+# How the machine's apt reaches its mirror, for the apt in a root.
+apt_proxies() { apt-config dump | grep -E '^Acquire::(http|https)::.*[Pp]roxy' || true; }
+
+# The compiler, make and sparse of a suite in $acma_cache/roots/SUITE.
+make_root() {
+    local suite=$1 root="$acma_cache/roots/$1" work mirror
+    [[ ! -e $root/etc/debian_version ]] || return 0
+    mirror=$(debian_mirror)
+    work=$(mktemp -d "$acma_cache/roots/.new-XXXXXX")
+    say "making a root of Debian $suite to build modules in ($root)"
+    logged "debootstrap-$suite" debootstrap --variant=minbase --keyring="$debian_keyring" \
+        --include=make,gcc,libc6-dev,sparse "$suite" "$work/root" "$mirror" || die "debootstrap of $suite failed"
+    chmod 755 "$work/root"
+    apt_proxies >"$work/root/etc/apt/apt.conf.d/90proxy"
+    printf 'deb %s %s-backports main\n' "$mirror" "$suite" >"$work/root/etc/apt/sources.list.d/backports.list"
+    rm -rf "$root"
+    mv "$work/root" "$root"
+    rm -rf "$work"
+}
+
+# make_headers SERIES: the headers of the cached kernel in its root.
+make_headers() {
+    local series=$1 suite release root
+    suite=$(module_suite "$series")
+    release=$(cat "$acma_cache/kernels/$series/release")
+    root=$acma_cache/roots/$suite
+    make_root "$suite"
+    [[ ! -e $root/usr/src/linux-headers-$release/Makefile ]] || return 0
+    say "installing the headers of kernel $release in it"
+    logged "headers-update-$series" in_root "$root" apt-get -q update || die "apt-get update failed in $root"
+    # Without the tools that make an initramfs, which a kernel's package would ask for.
+    logged "headers-$series" in_root "$root" env DEBIAN_FRONTEND=noninteractive apt-get -y -q --no-install-recommends \
+        install "linux-headers-$release" || die "cannot install linux-headers-$release"
+}
+
+make_each_headers() {
+    local series
+    for series in "$@"; do
+        make_headers "$series"
+    done
+}
+
+# setup_modules SERIES...
+setup_modules() {
+    install_packages "${module_packages[@]}"
+    unpacking roots make_each_headers "$@"
+}
+
+# build_module SERIES [MAKE-ARGUMENTS...]: into $ACMA_BUILD/kmod/SERIES
+build_module() {
+    local series=$1 release root work
+    shift
+    release=$(cat "$acma_cache/kernels/$series/release")
+    root=$acma_cache/roots/$(module_suite "$series")
+    work=$(mktemp -d "$root/tmp/acma-XXXXXX")
+    cp -r "$top/kmod-balloon-shim/." "$work/"
+    logged "module-$series" in_root "$root" make -C "/usr/src/linux-headers-$release" M="${work#"$root"}" "$@" modules || {
+        rm -rf "$work"
+        return 1
+    }
+    mkdir -p "$ACMA_BUILD/kmod/$series"
+    # As Debian's own: with its types (BTF), without what only a debugger reads.
+    chroot "$root" strip --strip-debug "${work#"$root"}/acma_balloon.ko"
+    mv "$work/acma_balloon.ko" "$ACMA_BUILD/kmod/$series/"
+    rm -rf "$work"
+}
+
+build_modules() {
+    local series
+    for series in "$@"; do
+        say "building acma_balloon.ko for $(cat "$acma_cache/kernels/$series/release")"
+        build_module "$series" || die "the module does not build for $series"
+    done
+}

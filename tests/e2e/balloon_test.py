@@ -1,0 +1,283 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The balloon shim in real guests: hosts that know nothing of it notice nothing, blocks come and go, nothing is lost."""
+
+import json
+import random
+import time
+
+from tests.rig.guest import Options
+from tests.rig.qemu import Guest
+
+from .harness import BLOCKS, KERNELS, MIB, WORKLOAD, case, expect, wait_until
+
+_BLOCK = 2 * MIB
+_TROUBLE = "dmesg | grep -E 'cut here|BUG:|WARNING:|Oops|blocked for more|bad page|Out of memory|stall' || true"
+
+
+def _options(kernel="6.12", **changes):
+    settings = {"kernel": kernel, "memory_mib": 1024, "balloon_driver": "shim", "add": [WORKLOAD, BLOCKS]}
+    return Options(**{**settings, **changes})
+
+
+def _state(guest):
+    return json.loads(guest.run("acma-blocks state"))
+
+
+def _move(guest, arguments):
+    return json.loads(guest.run(f"acma-blocks {arguments}"))
+
+
+def _mem(guest, name):
+    return int(guest.run(f"awk '/^{name}:/{{print $2}}' /proc/meminfo")) * 1024
+
+
+def _actual(guest):
+    return guest.qmp.command("query-balloon")["actual"]
+
+
+def _set_target(guest, size):
+    guest.qmp.command("balloon", value=size)
+    wait_until(lambda: _actual(guest) == size, 30, lambda: f"actual {_actual(guest)} of {size}: {_state(guest)}", every_s=0.05)
+
+
+def _expect_no_trouble(guest):
+    trouble = guest.run(_TROUBLE)
+    expect(trouble == "", trouble + guest.run("dmesg | tail -60"))
+
+
+@case(each={"kernel": KERNELS})
+def a_host_that_only_knows_num_pages_gets_exactly_what_it_asks_for(kernel):
+    with Guest(_options(kernel)) as guest:
+        total = _mem(guest, "MemTotal")
+        full = guest.host_bytes()
+        for size in (700 * MIB, 512 * MIB + 4096, 300 * MIB - 12288, 900 * MIB, 1024 * MIB):
+            _set_target(guest, size)
+            state = _state(guest)
+            expect(state["voluntary_bytes"] < _BLOCK, str(state))
+            expect(state["actual_bytes"] == 1024 * MIB - size, str(state))
+        expect(_state(guest)["owned_bytes"] == 0, str(_state(guest)))
+        expect(_mem(guest, "MemTotal") == total, "MemTotal changed although the host lets it deflate on OOM")
+        _set_target(guest, 300 * MIB)
+        wait_until(lambda: guest.host_bytes() < min(full, 300 * MIB), 10, lambda: f"host bytes {guest.host_bytes() >> 20} MiB")
+        _expect_no_trouble(guest)
+
+
+@case(each={"kernel": ["7.3"]}, full_each=["6.12"])
+def forced_blocks_leave_memtotal_unless_they_come_back_on_oom(kernel):
+    with Guest(_options(kernel, balloon_properties="free-page-reporting=on")) as guest:
+        total = _mem(guest, "MemTotal")
+        _set_target(guest, 600 * MIB)
+        wait_until(lambda: _mem(guest, "MemTotal") == total - 424 * MIB, 5, lambda: f"{total} -> {_mem(guest, 'MemTotal')}")
+        _move(guest, "take 50")
+        expect(_mem(guest, "MemTotal") == total - 424 * MIB, "voluntary blocks left MemTotal")
+        expect(_state(guest)["voluntary_bytes"] == 50 * _BLOCK, str(_state(guest)))
+        _set_target(guest, 1024 * MIB)
+        wait_until(lambda: _mem(guest, "MemTotal") == total, 5, lambda: f"{total} -> {_mem(guest, 'MemTotal')}")
+        expect(_state(guest)["voluntary_bytes"] == 50 * _BLOCK, "voluntary blocks went with the forced ones")
+        _expect_no_trouble(guest)
+
+
+@case(each={"properties": ["", "deflate-on-oom=on", "free-page-reporting=on,free-page-hint=on,iothread=io", "page-poison=off"]})
+def every_set_of_features_moves_memory(properties):
+    arguments = ["-object", "iothread,id=io"] if "iothread" in properties else []
+    with Guest(_options(balloon_properties=properties, qemu_args=arguments)) as guest:
+        guest.run("acma-workload spike --mib 600")
+        expect(guest.host_bytes() > 550 * MIB, f"host bytes {guest.host_bytes() >> 20} MiB: nothing to test")
+        _set_target(guest, 500 * MIB)
+        wait_until(lambda: guest.host_bytes() <= 500 * MIB, 20, lambda: f"host bytes {guest.host_bytes() >> 20} MiB")
+        _set_target(guest, 1024 * MIB)
+        expect(_move(guest, "take 100")["taken"] == 100, "not taken")
+        expect(_move(guest, "give 100")["freed"] == 100, "not given back")
+        guest.run("rmmod acma_balloon")
+        _expect_no_trouble(guest)
+
+
+@case()
+def the_host_gets_all_statistics_that_it_knows():
+    with Guest(_options()) as guest:
+        device = "/machine/peripheral/balloon"
+        guest.qmp.command("qom-set", path=device, property="guest-stats-polling-interval", value=1)
+        stats = {}
+
+        def seen():
+            nonlocal stats
+            stats = guest.qmp.command("qom-get", path=device, property="guest-stats")["stats"]
+            return stats.get("stat-free-memory", 0) > 0
+
+        wait_until(seen, 10, lambda: str(stats))
+        absent = [name for name, value in stats.items() if value == 2**64 - 1]
+        expect(not absent, f"not told: {absent}")
+        expect(stats["stat-total-memory"] == _mem(guest, "MemTotal"), str(stats))
+
+
+@case(each={"kernel": ["6.12"]}, full_each=["7.3"])
+def voluntary_blocks_are_the_guests_own_affair(kernel):
+    with Guest(_options(kernel)) as guest:
+        guest.run("acma-workload spike --mib 700")
+        total, full = _mem(guest, "MemTotal"), guest.host_bytes()
+        before = _state(guest)
+        taken = _move(guest, "take 350")
+        expect(taken["taken"] == 350, str(taken))
+        expect(_actual(guest) == 1024 * MIB, "the host was told of them")
+        expect(_mem(guest, "MemTotal") == total, "MemTotal changed")
+        wait_until(lambda: guest.host_bytes() < full - 500 * MIB, 10, lambda: f"{full >> 20} -> {guest.host_bytes() >> 20} MiB")
+        sent = _state(guest)["descriptors"]
+        expect(0 < sent - before["descriptors"] <= 64, f"{sent - before['descriptors']} descriptors for 350 blocks")
+        expect(_move(guest, "give 350")["freed"] == 350, "not given back")
+        expect(_actual(guest) == 1024 * MIB, "the host was told of it")
+        _expect_no_trouble(guest)
+
+
+@case()
+def blocks_that_the_host_asks_for_are_not_the_agents_to_give():
+    with Guest(_options()) as guest:
+        _set_target(guest, 800 * MIB)
+        given = _move(guest, "give 50")
+        expect(given.get("freed", 0) == 0 and given["forced"] > 0, str(given))
+        _move(guest, "take 10")
+        given = _move(guest, "give 50")
+        expect(given["freed"] == 10, str(given))
+        expect(_actual(guest) == 800 * MIB, "actual changed")
+
+
+@case(alone=True)
+def voluntary_blocks_come_back_some_time_after_the_agent_has_gone_or_hangs():
+    with Guest(_options()) as guest:
+        _move(guest, "take 100")
+        guest.run("acma-blocks attach 1")  # hold-off: 5 s
+        expect(_state(guest)["owned_bytes"] == 100 * _BLOCK, "they did not stay")
+        time.sleep(3)
+        expect(_state(guest)["owned_bytes"] == 100 * _BLOCK, "they did not stay for the hold-off")
+        wait_until(lambda: _state(guest)["owned_bytes"] == 0, 20, lambda: str(_state(guest)))
+        _move(guest, "take 100")
+        guest.run("acma-blocks hang 60 >/dev/null &")
+        wait_until(lambda: _state(guest)["owned_bytes"] == 0, 40, lambda: str(_state(guest)))
+        _expect_no_trouble(guest)
+
+
+@case(each={"kernel": KERNELS}, timeout_s=200)
+def memory_comes_back_before_the_kernel_kills_for_it(kernel):
+    for attached in ("", "acma-blocks attach 100 >/dev/null & sleep 1; "):
+        with Guest(_options(kernel, cmdline="sysctl.vm.overcommit_memory=0")) as guest:
+            taken = _move(guest, "take 400")
+            expect(taken["taken"] > 330, str(taken))
+            result = guest.run(attached + "acma-workload spike --mib 780", timeout=100, check=False)
+            expect(result.status == 0, f"attached: {attached}: {result.output}\n" + guest.run("dmesg | tail -20"))
+            freed = _state(guest)["oom_freed_bytes"] + _state(guest)["pressure_freed_bytes"]
+            expect(freed > 300 * MIB, str(_state(guest)))
+            _expect_no_trouble(guest)
+
+
+@case(each={"kernel": KERNELS})
+def what_makes_no_sense_is_refused_and_changes_nothing(kernel):
+    with Guest(_options(kernel)) as guest:
+        expect(guest.run("acma-blocks refused", check=False).output.strip() == "all refused", guest.run("acma-blocks refused", check=False).output)
+        guest.run("acma-blocks attach 30 >/dev/null & sleep 1")
+        output = guest.run("acma-blocks attach 1 2>&1", check=False).output
+        expect("busy" in output, output)
+        expect(guest.run("stat -c %a /dev/acma").strip() == "600", "the node's mode")
+
+
+@case(each={"kernel": ["6.12"]}, full_each=["7.3"])
+def memory_that_holds_blocks_goes_offline_and_comes_back(kernel):
+    with Guest(_options(kernel)) as guest:
+        _move(guest, "take 300 free")
+        lines = [json.loads(line) for line in guest.run("acma-blocks map").splitlines()]
+        window = next(line["window"] for line in lines if line["owned"] == line["present"] == 64)
+        before, total = _state(guest), _mem(guest, "MemTotal")
+        memory = f"/sys/devices/system/memory/memory{window}"
+        guest.run(f"echo offline >{memory}/state")
+        expect(_state(guest)["owned_bytes"] == before["owned_bytes"] - 128 * MIB, str(_state(guest)))
+        expect(_mem(guest, "MemTotal") == total - 128 * MIB, "MemTotal")
+        guest.run(f"echo online >{memory}/state")
+        expect(_mem(guest, "MemTotal") == total, "MemTotal after it came back")
+        lines = [json.loads(line) for line in guest.run("acma-blocks map").splitlines()]
+        line = next(line for line in lines if line["window"] == window)
+        expect(line["present"] == 64 and line["owned"] == 0, str(line))
+        # Memory with pages of the kernel's own does not go offline; what is owned in it stays owned.
+        _move(guest, "take 400")
+        before = _state(guest)
+        result = guest.run("echo offline >/sys/devices/system/memory/memory0/state", check=False)
+        expect(result.status != 0, "the kernel's own memory went offline")
+        first = json.loads(guest.run("acma-blocks map").splitlines()[0])
+        expect(first["window"] == 0 and first["owned"] > 0, f"nothing owned there, nothing tested: {first}")
+        expect(_state(guest)["owned_bytes"] == before["owned_bytes"], f"{before} -> {_state(guest)}")
+        guest.run("acma-blocks give 1000; rmmod acma_balloon")
+        _expect_no_trouble(guest)
+
+
+@case(each={"kernel": ["7.3"]}, full_each=["6.12"])
+def a_target_that_cannot_be_met_is_tried_now_and_then_and_said_once(kernel):
+    with Guest(_options(kernel)) as guest:
+        guest.qmp.command("balloon", value=16 * MIB)
+        wait_until(lambda: "can be had" in guest.run("dmesg"), 60, lambda: str(_state(guest)))
+        idle_before = guest.run("awk '/^cpu /{print $5}' /proc/stat")
+        time.sleep(6)
+        idle = int(guest.run("awk '/^cpu /{print $5}' /proc/stat")) - int(idle_before)
+        expect(idle > 600, f"only {idle} of 1200 ticks idle")
+        expect(guest.run("dmesg").count("can be had") == 1, "said more than once")
+        # Not by MemAvailable: pages on per-CPU lists, up to the low watermark in all, are not in it.
+        guest.run("acma-workload spike --mib 24")
+        expect(_state(guest)["oom_freed_bytes"] == 0, "no floor was kept")
+        _set_target(guest, 1024 * MIB)
+        expect(_state(guest)["owned_bytes"] == 0, str(_state(guest)))
+        _expect_no_trouble(guest)
+
+
+def _soak(kernel, seconds, seed):
+    """Blocks and the host's target move at random under a workload that knows every byte of its memory."""
+    rng = random.Random(seed)
+    with Guest(_options(kernel, memory_mib=1536, swap="disk:1024")) as guest:
+        total = _mem(guest, "MemTotal")
+        workload = f"acma-workload touch --mib 500 --hot-mib 300 --period-ms 50 --seconds {seconds} --verify 1"
+        guest.run(f"{{ {workload} >/tmp/w.log; echo $? >/tmp/w.end; }} &")
+        churn = "while :; do dd if=/dev/zero of=/tmp/churn bs=1M count=100 2>/dev/null; rm /tmp/churn; done"
+        guest.run(f"({churn}) & echo $! >/tmp/churn.pid")
+        wait_until(lambda: "rounds" in guest.run("cat /tmp/w.log"), 60, "the workload did not start")
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            what = rng.randrange(4)
+            if what == 0:
+                guest.qmp.command("balloon", value=rng.randrange(700, 1537) * MIB + 4096 * rng.randrange(256))
+            elif what == 1:
+                guest.run(f"acma-blocks take {rng.randrange(1, 300)}", timeout=120)
+            elif what == 2:
+                guest.run(f"acma-blocks give {rng.randrange(1, 300)}")
+            else:
+                time.sleep(rng.random())
+        wait_until(lambda: guest.run("cat /tmp/w.end", check=False).status == 0, 120, "the workload did not end")
+        expect(guest.run("cat /tmp/w.end").strip() == "0", "a wrong byte")
+        guest.run("kill $(cat /tmp/churn.pid); rm -f /tmp/churn")
+        _set_target(guest, 1536 * MIB)
+        guest.run("acma-blocks give 100000")
+        state = _state(guest)
+        expect(state["owned_bytes"] == 0 and state["taken_bytes"] == state["freed_bytes"], str(state))
+        expect(_mem(guest, "MemTotal") == total, "MemTotal")
+        guest.run("rmmod acma_balloon")
+        _expect_no_trouble(guest)
+
+
+@case(each={"kernel": KERNELS}, timeout_s=300)
+def no_byte_is_lost_while_blocks_come_and_go(kernel):
+    _soak(kernel, 30, 1)
+
+
+@case(each={"kernel": []}, full_each=KERNELS, timeout_s=1200)
+def no_byte_is_lost_in_ten_minutes_of_blocks_that_come_and_go(kernel):
+    _soak(kernel, 600, 2)
+
+
+@case(each={"kernel": ["6.12"]}, full_each=["7.3"])
+def the_module_goes_under_load_and_returns_everything(kernel):
+    with Guest(_options(kernel)) as guest:
+        total = _mem(guest, "MemTotal")
+        guest.run("{ acma-workload touch --mib 300 --hot-mib 200 --period-ms 50 --seconds 20 --verify 1 >/tmp/w.log; echo $? >/tmp/w.end; } &")
+        wait_until(lambda: "rounds" in guest.run("cat /tmp/w.log"), 60, "the workload did not start")
+        _set_target(guest, 800 * MIB)
+        guest.run("acma-blocks take 100; rmmod acma_balloon")
+        expect(guest.run("ls /dev/acma", check=False).status != 0, "/dev/acma is left")
+        expect(_mem(guest, "MemTotal") == total, "MemTotal")
+        wait_until(lambda: guest.run("cat /tmp/w.end", check=False).status == 0, 60, "the workload did not end")
+        expect(guest.run("cat /tmp/w.end").strip() == "0", "a wrong byte")
+        guest.run("insmod /lib/modules/acma_balloon.ko; acma-blocks take 10")
+        _expect_no_trouble(guest)

@@ -1,0 +1,312 @@
+// SPDX-License-Identifier: Apache-2.0
+// acma-blocks: /dev/acma by hand, for tests and benches. JSON on stdout; nothing is caught that the
+// kernel has to refuse itself.
+#include <bit>
+#include <cerrno>
+#include <cinttypes>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <map>
+#include <string>
+#include <string_view>
+
+#include <fcntl.h>
+#include <poll.h>
+#include <sys/ioctl.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "kmod-balloon-shim/include/uapi/acma_balloon.h"
+
+namespace {
+
+constexpr const char* k_usage =
+    "usage: acma-blocks VERB\n"
+    "  state                what /dev/acma tells of itself\n"
+    "  map                  a line for each window that has memory\n"
+    "  take N [free]        N blocks from the highest window down; free: only free ones\n"
+    "  give N               N blocks back, from the lowest window up\n"
+    "  attach SECONDS       attached for so long (0: as long as standard input is open)\n"
+    "  hang SECONDS         attached, without ever calling again\n"
+    "  wait MS              0 when something happened within MS milliseconds\n"
+    "  rereport             tell the host again of all that is owned\n"
+    "  refused              what is wrong in itself: prints what was not refused\n";
+
+int device = -1;
+
+[[noreturn]] void fail(const char* what) {
+    std::fprintf(stderr, "acma-blocks: %s: %s\n", what, std::strerror(errno));
+    std::exit(1);
+}
+
+uint64_t now_ns() {
+    timespec now{};
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return static_cast<uint64_t>(now.tv_sec) * 1'000'000'000 + static_cast<uint64_t>(now.tv_nsec);
+}
+
+acma_state state() {
+    acma_state state{};
+    if (ioctl(device, ACMA_IOC_STATE, &state) != 0) {
+        fail("state");
+    }
+    return state;
+}
+
+void print_state() {
+    const acma_state s = state();
+    const std::pair<const char*, uint64_t> fields[] = {
+        {"ram_bytes", s.ram_bytes},
+        {"owned_bytes", s.owned_bytes},
+        {"voluntary_bytes", s.voluntary_bytes},
+        {"pending_bytes", s.pending_bytes},
+        {"single_bytes", s.single_bytes},
+        {"target_bytes", s.target_bytes},
+        {"actual_bytes", s.actual_bytes},
+        {"floor_bytes", s.floor_bytes},
+        {"windows", s.windows},
+        {"event", s.event},
+        {"target_changes", s.target_changes},
+        {"oom_freed_bytes", s.oom_freed_bytes},
+        {"pressure_freed_bytes", s.pressure_freed_bytes},
+        {"pressure_events", s.pressure_events},
+        {"taken_bytes", s.taken_bytes},
+        {"freed_bytes", s.freed_bytes},
+        {"descriptors", s.descriptors},
+        {"flags", s.flags},
+    };
+    const char* separator = "{";
+    for (const auto& [name, value] : fields) {
+        std::printf("%s\"%s\": %" PRIu64, separator, name, value);
+        separator = ", ";
+    }
+    std::printf("}\n");
+}
+
+acma_window window(uint64_t number, uint32_t flags) {
+    static acma_map_query query;
+    query = {};
+    query.first = number;
+    query.nr = 1;
+    query.flags = flags;
+    if (ioctl(device, ACMA_IOC_MAP, &query) != 0) {
+        fail("map");
+    }
+    return query.window[0];
+}
+
+void print_map() {
+    for (uint64_t i = 0; i < state().windows; ++i) {
+        const acma_window w = window(i, ACMA_MAP_FREE);
+        if (w.present != 0) {
+            std::printf("{\"window\": %" PRIu64
+                        ", \"present\": %d, \"owned\": %d, \"pending\": %d, "
+                        "\"free\": %d, \"owned_bits\": \"%016" PRIx64
+                        "\", \"node\": %d, \"zone\": %u}\n",
+                        i, std::popcount(uint64_t{w.present}), std::popcount(uint64_t{w.owned}),
+                        std::popcount(uint64_t{w.pending}), std::popcount(uint64_t{w.free}),
+                        uint64_t{w.owned}, w.nid, w.zone);
+        }
+    }
+}
+
+const char* word(uint8_t result) {
+    constexpr const char* k_words[] = {"?",       "taken",     "freed",    "already",
+                                       "busy",    "no_memory", "not_ram",  "used",
+                                       "pending", "forced",    "not_tried"};
+    return result < std::size(k_words) ? k_words[result] : "?";
+}
+
+// At most `most` of `bits`, from the top or from the bottom.
+uint64_t some(uint64_t bits, uint64_t most, bool from_the_top) {
+    while (static_cast<uint64_t>(std::popcount(bits)) > most) {
+        bits &= from_the_top ? bits - 1 : ~(uint64_t{1} << (63 - std::countl_zero(bits)));
+    }
+    return bits;
+}
+
+struct Totals {
+    std::map<std::string, uint64_t> results;
+    uint64_t ns = 0;  // in the kernel
+};
+
+uint64_t call(unsigned long request, uint64_t number, uint64_t bits, uint32_t flags,
+              Totals& totals) {
+    uint64_t done = 0;
+    while (bits != 0) {
+        const unsigned first = static_cast<unsigned>(std::countr_zero(bits));
+        const unsigned length = static_cast<unsigned>(std::countr_one(bits >> first));
+        acma_blocks blocks{};
+        blocks.first = number * ACMA_WINDOW_BLOCKS + first;
+        blocks.nr = length;
+        blocks.flags = flags;
+        const uint64_t before = now_ns();
+        if (ioctl(device, request, &blocks) != 0) {
+            fail("blocks");
+        }
+        totals.ns += now_ns() - before;
+        for (unsigned i = 0; i < length; ++i) {
+            ++totals.results[word(blocks.result[i])];
+            done += blocks.result[i] == ACMA_TAKEN || blocks.result[i] == ACMA_FREED ? 1 : 0;
+        }
+        bits = first + length < 64 ? bits & ~uint64_t{0} << (first + length) : 0;
+    }
+    return done;
+}
+
+void move(bool take, uint64_t wanted, bool only_free) {
+    const uint64_t windows = state().windows;
+    Totals totals;
+    for (uint64_t i = 0; i < windows && wanted > 0; ++i) {
+        const uint64_t number = take ? windows - 1 - i : i;
+        const acma_window w = window(number, only_free ? ACMA_MAP_FREE : 0);
+        uint64_t bits = take ? w.present & ~w.owned : uint64_t{w.owned};
+        if (only_free) {
+            bits &= w.free;
+        }
+        wanted -= call(take ? ACMA_IOC_ALLOC : ACMA_IOC_FREE, number, some(bits, wanted, take),
+                       only_free ? ACMA_ALLOC_FREE_ONLY : 0, totals);
+    }
+    std::printf("{\"ns\": %" PRIu64, totals.ns);
+    for (const auto& [name, nr] : totals.results) {
+        std::printf(", \"%s\": %" PRIu64, name.c_str(), nr);
+    }
+    std::printf("}\n");
+}
+
+void attach() {
+    acma_attach attach{};
+    attach.deadline_ms = 3000;
+    attach.hold_off_ms = 5000;
+    if (ioctl(device, ACMA_IOC_ATTACH, &attach) != 0) {
+        fail("attach");
+    }
+    std::printf("attached\n");
+    std::fflush(stdout);
+}
+
+void stay_attached(unsigned seconds) {
+    attach();
+    for (unsigned i = 0; seconds == 0 || i < seconds; ++i) {
+        (void)state();
+        pollfd input{.fd = 0, .events = POLLIN, .revents = 0};
+        if (seconds == 0 ? poll(&input, 1, 1000) > 0 : sleep(1) != 0) {
+            return;
+        }
+    }
+}
+
+int wait_for_event(int ms) {
+    (void)state();
+    pollfd news{.fd = device, .events = POLLPRI, .revents = 0};
+    return poll(&news, 1, ms) == 1 && (news.revents & POLLPRI) != 0 ? 0 : 1;
+}
+
+// Each has to fail with this errno and change nothing.
+bool refused(const char* what, unsigned long request, void* argument, int expected) {
+    errno = 0;
+    const int got = ioctl(device, request, argument);
+    if (got == -1 && errno == expected) {
+        return true;
+    }
+    std::printf("%s: %d, %s\n", what, got, std::strerror(errno));
+    return false;
+}
+
+int check_refusals() {
+    const acma_state before = state();
+    bool good = true;
+    const auto blocks = [&](const char* what, uint64_t first, uint32_t nr, uint32_t flags,
+                            uint8_t dirt) {
+        acma_blocks b{};
+        b.first = first;
+        b.nr = nr;
+        b.flags = flags;
+        b.result[63] = dirt;
+        good &= refused(what, ACMA_IOC_ALLOC, &b, EINVAL);
+        good &= refused(what, ACMA_IOC_FREE, &b, EINVAL);
+    };
+    blocks("no blocks", 64, 0, 0, 0);
+    blocks("too many blocks", 64, 65, 0, 0);
+    blocks("over a window's end", 65, 64, 0, 0);
+    blocks("a wrap-around", 127, UINT32_MAX, 0, 0);
+    blocks("far beyond memory", UINT64_MAX - 63, 1, 0, 0);
+    blocks("just beyond memory", before.windows * 64, 1, 0, 0);
+    blocks("an unknown flag", 64, 1, 0x80, 0);
+    blocks("a result given", 64, 1, 0, 1);
+    acma_map_query query{};
+    query.nr = 33;
+    good &= refused("too many windows", ACMA_IOC_MAP, &query, EINVAL);
+    query.nr = 0;
+    good &= refused("no windows", ACMA_IOC_MAP, &query, EINVAL);
+    query.nr = 1;
+    query.flags = 2;
+    good &= refused("an unknown flag of the map", ACMA_IOC_MAP, &query, EINVAL);
+    query.flags = 0;
+    query.first = before.windows;
+    good &= refused("a window beyond memory", ACMA_IOC_MAP, &query, EINVAL);
+    query.first = 0;
+    query.window[31].reserved = 1;
+    good &= refused("a reserved field", ACMA_IOC_MAP, &query, EINVAL);
+    acma_attach attach{.deadline_ms = 99, .hold_off_ms = 0, .reserved = 0};
+    good &= refused("a short deadline", ACMA_IOC_ATTACH, &attach, EINVAL);
+    attach.deadline_ms = 60'001;
+    good &= refused("a long deadline", ACMA_IOC_ATTACH, &attach, EINVAL);
+    attach = {.deadline_ms = 1000, .hold_off_ms = 600'001, .reserved = 0};
+    good &= refused("a long hold-off", ACMA_IOC_ATTACH, &attach, EINVAL);
+    attach = {.deadline_ms = 1000, .hold_off_ms = 0, .reserved = 1};
+    good &= refused("a reserved field of attach", ACMA_IOC_ATTACH, &attach, EINVAL);
+    good &= refused("an unknown call", _IO('a', 0x7f), nullptr, ENOTTY);
+    good &= refused("a call of another size", _IOWR('a', 0x01, uint64_t), nullptr, ENOTTY);
+    // Too far to be caught by a guard page of ours.
+    good &= refused("an address that is not ours", ACMA_IOC_STATE,
+                    reinterpret_cast<void*>(uint64_t{1} << 46), EFAULT);
+    const acma_state after = state();
+    good &= std::memcmp(&before, &after, sizeof(before)) == 0;
+    std::printf("%s\n", good ? "all refused" : "not all refused, or something changed");
+    return good ? 0 : 1;
+}
+
+int run(int argc, char** argv) {
+    const std::string_view verb = argv[1];
+    const uint64_t number = argc > 2 ? std::strtoull(argv[2], nullptr, 10) : 0;
+    if (verb == "state") {
+        print_state();
+    } else if (verb == "map") {
+        print_map();
+    } else if (verb == "take" || verb == "give") {
+        move(verb == "take", number, argc > 3 && std::string_view(argv[3]) == "free");
+    } else if (verb == "attach") {
+        stay_attached(static_cast<unsigned>(number));
+    } else if (verb == "hang") {
+        attach();
+        sleep(static_cast<unsigned>(number));
+    } else if (verb == "wait") {
+        return wait_for_event(static_cast<int>(number));
+    } else if (verb == "rereport") {
+        if (ioctl(device, ACMA_IOC_REREPORT) != 0) {
+            fail("rereport");
+        }
+    } else if (verb == "refused") {
+        return check_refusals();
+    } else {
+        std::fputs(k_usage, stderr);
+        return 2;
+    }
+    return 0;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+    if (argc < 2) {
+        std::fputs(k_usage, stderr);
+        return 2;
+    }
+    device = open("/dev/acma", O_RDWR | O_CLOEXEC);
+    if (device < 0) {
+        fail("open /dev/acma");
+    }
+    return run(argc, argv);
+}
