@@ -429,6 +429,10 @@ AgentStatus Agent::status(Time now) const {
     status.working_set = autoscale::working_set(loop_).value_or(Bytes(0));
     status.quota_per_s = decision_.page_out ? decision_.rate_per_s : Bytes(0);
     status.owned = balloon_.owned;
+    status.voluntary = balloon_.voluntary;
+    status.taken_total = balloon_.taken_total;
+    status.returned_total = balloon_.freed_total;
+    status.scaling = scaler_ ? scaling_.reason : "";
     status.problems = problems_;
     if (reclaimer_) {
         const auto report = reclaimer_->report();

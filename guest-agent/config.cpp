@@ -136,7 +136,11 @@ Result<Config> parse_config(std::string_view text, const std::string& name, Conf
         const toml::table* entries = node.as_table();
         const bool known = std::any_of(keys().begin(), keys().end(),
                                        [&](const Key& key) { return key.table == table; });
-        if (entries == nullptr || !known) {
+        if (known && entries == nullptr) {
+            return Error{ErrorCode::invalid,
+                         where(name, node) + ": " + table + " is a table: write [" + table + "]"};
+        }
+        if (!known) {
             return unknown_key(where(name, node), table);
         }
         for (const auto& [key, value] : *entries) {
@@ -162,7 +166,9 @@ Result<Config> load_config(const std::string& path, ConfigFile file) {
     }
     std::vector<std::string> drop_ins;
     for (const auto& entry : std::filesystem::directory_iterator(path + ".d", err)) {
-        if (entry.path().extension() == ".toml") {
+        // Hidden ones are an editor's.
+        if (entry.path().extension() == ".toml" &&
+            !entry.path().filename().string().starts_with('.')) {
             drop_ins.push_back(entry.path().string());
         }
     }
@@ -174,6 +180,12 @@ Result<Config> load_config(const std::string& path, ConfigFile file) {
 
     Config config;
     for (const auto& name : files) {
+        const auto type = std::filesystem::status(name, err).type();
+        if (type != std::filesystem::file_type::not_found &&
+            type != std::filesystem::file_type::regular) {
+            // Reading a FIFO would wait for ever.
+            return Error{ErrorCode::invalid, name + ": is not a regular file"};
+        }
         const auto text = platform::read_file(name);
         if (!text) {
             return text.error();

@@ -83,6 +83,12 @@ std::string describe(const AgentStatus& status) {
                      " since boot");
     line("page-out", "may try " + human(status.quota_per_s) + "/s; freed " +
                          human(status.reclaimed_total) + " since the agent's start");
+    if (!status.scaling.empty()) {
+        line("blocks", human(status.owned) + " owned, " + human(status.voluntary) +
+                           " of it voluntary; taken " + human(status.taken_total) +
+                           ", given back " + human(status.returned_total));
+        line("scaling", status.scaling);
+    }
     line("OOM kills", std::to_string(status.oom_kills_total));
     line("agent", "version " + status.agent_version + ", up " + human(status.uptime));
     for (const auto& problem : status.problems) {

@@ -214,6 +214,10 @@ struct FieldList<AgentStatus> {
         field<&AgentStatus::reclaimed_total>("reclaimed_total_bytes"),
         field<&AgentStatus::working_set>("working_set_bytes"),
         field<&AgentStatus::owned>("owned_bytes"),
+        optional_field<&AgentStatus::voluntary>("voluntary_bytes"),
+        optional_field<&AgentStatus::taken_total>("taken_total_bytes"),
+        optional_field<&AgentStatus::returned_total>("returned_total_bytes"),
+        optional_field<&AgentStatus::scaling>("scaling", bytes_to(k_max_sentence)),
         field<&AgentStatus::problems>("problems", list_of(k_max_problems)),
     };
 };

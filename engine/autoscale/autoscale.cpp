@@ -113,7 +113,7 @@ Verdict judge(const Policy& policy, const State& state) {
 std::string verdict_text(const Policy& policy, const Verdict& verdict) {
     std::string text = "PSI " +
                        human(ratio(Bytes(as_us(verdict.stalled)), Bytes(as_us(verdict.span)))) +
-                       " against " + human(policy.psi);
+                       " of the last 2 s against " + human(policy.psi);
     if (verdict.priced > verdict.stalled) {
         text += ", pages that came back priced at " +
                 human(ratio(Bytes(as_us(verdict.priced)), Bytes(as_us(verdict.span))));

@@ -61,7 +61,11 @@ struct AgentStatus {
     Bytes quota_per_s;      // what page-out may try now; 0 while stopped
     Bytes reclaimed_total;  // DAMON sz_applied since agent start
     Bytes working_set;      // DAMON's estimate of what was accessed lately; 0 if unknown
-    Bytes owned;            // blocks owned by the shim; 0 without it
+    Bytes owned;            // by the balloon shim; 0 without it
+    Bytes voluntary;        // of it, beyond what the host asks for
+    Bytes taken_total;      // in blocks, since the shim was loaded
+    Bytes returned_total;   // in blocks, since then
+    std::string scaling;    // why blocks were or were not moved last; empty without the shim
     std::vector<Problem> problems;
 
     bool operator==(const AgentStatus&) const = default;

@@ -25,30 +25,34 @@ feedback::Score pressure(const Policy& policy, const Sample& sample) {
     return feedback::score(sample.psi.count(), policy.psi.count());
 }
 
-// How much more than before is given back for as long as pressure lasts.
-Bytes next_burst(const Policy& policy, const Sample& sample, const State& state) {
-    const Bytes first = std::max(k_give_least, sample.ram / 16);
-    if (state.burst == Bytes(0)) {
-        return first;
-    }
-    const feedback::Bounds bounds{.floor = first.count(), .ceiling = sample.ram.count()};
+// Whatever asks for memory back gets more with each step that it goes on asking.
+Bytes next_burst(const Policy& policy, const Sample& sample, State& state, Time now) {
+    const feedback::Bounds bounds{.floor = k_give_least.count(),
+                                  .ceiling = std::max(k_give_least, sample.ram / 2).count()};
     const feedback::Score score = std::max(pressure(policy, sample), feedback::k_worst);
-    return Bytes(
-        feedback::next(state.burst.count(), score, bounds, true, feedback::Direction::inverse));
+    const bool goes_on = state.burst > Bytes(0) && now - state.gave_at <= k_giving_goes_on;
+    state.burst = goes_on ? Bytes(feedback::next(state.burst.count(), score, bounds, true,
+                                                 feedback::Direction::inverse))
+                          : k_give_least;
+    state.gave_at = now;
+    return state.burst;
 }
 
 Decision resting(Micros next_step, std::string reason) {
     return Decision{.next_step = next_step, .reason = std::move(reason)};
 }
 
-Decision give(const Sample& sample, Bytes wanted, std::string reason) {
-    const Bytes amount = std::min(sample.voluntary, at_least_a_block(wanted + k_block));
+Decision give(const Policy& policy, const Sample& sample, State& state, Time now, Bytes wanted,
+              std::string reason) {
+    const Bytes burst = next_burst(policy, sample, state, now);
+    const Bytes amount =
+        std::min(sample.voluntary, at_least_a_block(std::max(wanted, burst) + k_block));
     if (amount == Bytes(0)) {
         return resting(k_resting_step, reason + "; nothing is left to give back");
     }
     return Decision{.action = Action::give,
                     .give = amount,
-                    .next_step = k_acting_step,
+                    .next_step = k_giving_step,
                     .reason = reason + ": " + human(amount) + " come back"};
 }
 
@@ -85,23 +89,22 @@ Decision step(const Policy& policy, const Sample& sample, State& state, Time now
         const bool again = now - state.pressed_at < state.hold + k_hold_first;
         state.hold =
             again ? std::clamp<Micros>(state.hold * 2, k_hold_first, k_hold_most) : k_hold_first;
-        state.burst = now - state.pressed_at < k_hold_first ? next_burst(policy, sample, state)
-                                                            : next_burst(policy, sample, State{});
         state.pressed_at = now;
         state.rate_per_s = std::max(k_take_least, state.rate_per_s / 4);
-        return give(sample, state.burst, "pressure");
+        return give(policy, sample, state, now, Bytes(0), "pressure");
     }
     const Bytes kept = reserve(sample);
     if (sample.mem_available < kept / 2 + sample.floor / 2) {
-        return give(sample, kept - sample.mem_available,
+        return give(policy, sample, state, now, kept - sample.mem_available,
                     "only " + human(sample.mem_available) + " are available");
     }
     if (pressure(policy, sample) >= feedback::k_worst) {
-        return give(sample, sample.ram / 64,
+        return give(policy, sample, state, now, Bytes(0),
                     "PSI " + human(sample.psi) + " against " + human(policy.psi));
     }
-    if (sample.holding || now - state.pressed_at < state.hold) {
-        return resting(k_acting_step, "nothing is taken so soon after pressure");
+    if (sample.holding || now - state.pressed_at < state.hold ||
+        (state.burst > Bytes(0) && now - state.gave_at < k_hold_first)) {
+        return resting(k_acting_step, "nothing is taken so soon after memory was needed");
     }
 
     const feedback::Bounds bounds{.floor = k_take_least.count(), .ceiling = k_take_most.count()};

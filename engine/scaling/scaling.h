@@ -48,6 +48,7 @@ struct State {
     Time stepped_at{};
     Bytes rate_per_s;     // of scale-down
     Bytes burst;          // of scale-up
+    Time gave_at{};       // last
     Bytes asked_to_take;  // in the last step
     Bytes taken_total;    // then
     Time pressed_at{};    // last
@@ -64,7 +65,10 @@ constexpr Bytes k_take_least = 32_MiB;
 constexpr Bytes k_take_most = 4_GiB;
 // Migrating costs a copy, and the pages' owners wait for it.
 constexpr uint64_t k_migrated_part = 4;  // of the rate
+// Memory that is needed is often needed at once: each step gives twice as much as the one before.
 constexpr Bytes k_give_least = 64_MiB;
+constexpr Micros k_giving_step = Millis(50);
+constexpr Micros k_giving_goes_on = Millis(500);  // so soon after the last step
 constexpr Micros k_acting_step = Millis(250);
 constexpr Micros k_resting_step = Seconds(2);
 constexpr Micros k_hold_first = Seconds(3);

@@ -124,6 +124,19 @@ int run(int argc, char** argv) {
     top_verb->add_option("--count", top_options.count, "End after this many; 0: never")
         ->check(CLI::Range(uint64_t{0}, uint64_t{1'000'000'000}));
 
+    app.failure_message([](const CLI::App* of, const CLI::Error& error) {
+        return "acmactl: " + std::string(error.what()) + "\nRun acmactl " +
+               (of->get_name() == "acmactl" ? "" : of->get_name() + " ") +
+               "--help for more information.\n";
+    });
+    const auto named = [word = std::string(argc > 1 ? argv[1] : "-")](const CLI::App* command) {
+        return command->get_name() == word;
+    };
+    if (argc > 1 && argv[1][0] != '-' && app.get_subcommands(named).empty()) {
+        std::fprintf(stderr, "acmactl: there is no verb '%s'; acmactl --help lists them\n",
+                     argv[1]);
+        return static_cast<int>(Exit::usage);
+    }
     try {
         app.parse(argc, argv);
     } catch (const CLI::ParseError& error) {

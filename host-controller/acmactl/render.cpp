@@ -162,7 +162,9 @@ std::string utc(Micros wall) {
 }
 
 std::string render_list(const proto::VmList& list) {
-    return vm_table(list.vms) + (list.host.libvirt_connected ? "" : "libvirt is not connected\n");
+    return vm_table(list.vms) + (list.host.libvirt_connected ? "" : "libvirt is not connected\n") +
+           (list.host.dry_run ? "dry run: nothing is written, neither to domains nor to agents\n"
+                              : "");
 }
 
 std::string render_detail(const proto::VmDetail& detail) {

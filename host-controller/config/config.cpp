@@ -266,6 +266,13 @@ Status read_key(std::string_view key, const toml::node& node, std::string_view f
 }
 
 Result<std::string> read_file(const std::filesystem::path& path) {
+    std::error_code failed;
+    const auto type = std::filesystem::status(path, failed).type();
+    if (type != std::filesystem::file_type::not_found &&
+        type != std::filesystem::file_type::regular) {
+        // Reading a FIFO would wait for ever.
+        return Error{ErrorCode::invalid, path.string() + ": is not a regular file"};
+    }
     std::ifstream in(path, std::ios::binary);
     if (!in) {
         return error_from_errno(errno, path.string());
@@ -294,7 +301,9 @@ Result<std::vector<std::filesystem::path>> dropins(const std::filesystem::path& 
     }
     for (const std::filesystem::directory_iterator end; !failed && entry != end;
          entry.increment(failed)) {
-        if (entry->path().extension() == ".toml") {
+        // Hidden ones are an editor's.
+        if (entry->path().extension() == ".toml" &&
+            !entry->path().filename().string().starts_with('.')) {
             files.push_back(entry->path());
         }
     }

@@ -47,6 +47,7 @@ void BalloonWatch::rest_at(Bytes size) {
     expected_ = size;
     arrived_ = true;
     written_.reset();
+    asked_.reset();
     ceiling_ = size < ram_ && !near(size, ram_) ? std::optional(size) : std::nullopt;
 }
 
@@ -75,6 +76,11 @@ std::optional<ForeignMove> BalloonWatch::observe(Bytes actual, Time now) {
     if (perhaps_written_ && near(actual, *perhaps_written_)) {
         written_ = std::exchange(perhaps_written_, std::nullopt);
         expected_ = *written_;
+    }
+    if (asked_ && near(actual, *asked_)) {  // it obeys our target, which was never out of force
+        written_ = std::exchange(asked_, std::nullopt);
+        expected_ = *written_;
+        correct_at_.reset();
     }
     if (near(actual, expected_)) {
         arrived_ = true;
@@ -110,13 +116,21 @@ std::optional<ForeignMove> BalloonWatch::observe(Bytes actual, Time now) {
     }
     ForeignMove done{.from = move_->from, .to = actual, .cut = !rests};
     const bool up = actual > expected_;
-    done.raised = up && written_.has_value();
-    const bool had_ceiling = ceiling_.has_value();
+    const std::optional<Bytes> ours = written_ ? written_ : asked_;
+    const bool above_ours = ours && actual > *ours;
     move_.reset();
     found_unsettled_ = false;
+    if (above_ours && !up) {  // half-way back to our target
+        expected_ = actual;
+        arrived_ = true;
+        return std::nullopt;
+    }
+    done.raised = above_ours;
+    const bool had_ceiling = ceiling_.has_value();
     rest_at(actual);
     if (done.raised) {
         ceiling_ = had_ceiling ? ceiling_ : std::nullopt;  // it lifts a ceiling, it makes none
+        asked_ = ours;
         pause_correction(now);
     }
     // Moves up can all be the guest's own, and a long one is not several.
@@ -149,8 +163,9 @@ bool BalloonWatch::rises(Time now) const {
 }
 
 void BalloonWatch::wrote(Bytes target, Time now) {
-    written_before_ = written_;
+    written_before_ = written_ ? written_ : asked_;
     perhaps_written_.reset();
+    asked_.reset();
     written_ = target;
     expected_ = target;
     arrived_ = near(actual_, target);
@@ -173,7 +188,9 @@ bool BalloonWatch::must_wait(Time now) const {
 
 bool BalloonWatch::stuck(Time now) const {
     const Micros patience = seen_moving_ ? k_stuck_after : k_stuck_at_first_after;
-    return !arrived_ && !move_ && now - last_progress_ >= patience;
+    // Up and down above our target is no progress either: the guest cannot spare what is asked.
+    const bool foreign = move_ && actual_ < expected_;
+    return !arrived_ && !foreign && now - last_progress_ >= patience;
 }
 
 }  // namespace acma::host

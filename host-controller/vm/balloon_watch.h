@@ -70,7 +70,9 @@ class BalloonWatch {
     [[nodiscard]] std::optional<Bytes> written() const { return written_; }
     [[nodiscard]] std::optional<Bytes> ceiling() const { return ceiling_; }
     // The target in force as far as we can know it.
-    [[nodiscard]] Bytes target() const { return expected_; }
+    [[nodiscard]] Bytes target() const { return asked_.value_or(expected_); }
+    // Ours, where the guest rose above it and it is not set again yet. QEMU still asks for it.
+    [[nodiscard]] std::optional<Bytes> asked() const { return asked_; }
     // It has risen past our target without us lately.
     [[nodiscard]] bool rises(Time now) const;
     // True while nothing may be written: the target that libvirt gave is still on its way, a
@@ -101,6 +103,7 @@ class BalloonWatch {
     std::optional<Bytes> written_;
     std::optional<Bytes> written_before_;
     std::optional<Bytes> perhaps_written_;
+    std::optional<Bytes> asked_;
     std::optional<Bytes> ceiling_;
     std::optional<Move> move_;  // a foreign move under way
     std::optional<Time> hold_until_;

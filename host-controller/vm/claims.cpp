@@ -99,8 +99,9 @@ Verdict contradicts_host(const AgentStatus& status, const HostView& host) {
         return "it says to have given back " + human(status.owned) + " of " + human(host.ram) +
                ", but the host still holds " + human(host.host_total) + " for it";
     }
-    // What a guest uses it has touched, and what it has touched the host holds.
-    const Bytes used = status.mem_total - status.mem_free - host.ballooned;
+    // What a guest uses it has touched, and what it has touched the host holds. What is owned it
+    // does not use, though voluntary blocks stay in its mem_total.
+    const Bytes used = status.mem_total - status.mem_free - std::max(host.ballooned, status.owned);
     if (used > host.host_total + slack) {
         return "it says to use " + human(used) + ", but the host holds only " +
                human(host.host_total) + " for it";

@@ -176,7 +176,7 @@ Actions Vm::tick(Now now) {
         mark("balloon-stuck",
              "the guest does not follow: its balloon target is " + human(balloon_.target()) +
                  ", it stands at " + human(balloon_.actual()) +
-                 "; it may have no balloon driver, or no memory to give",
+                 "; it has no balloon driver, or max-mem is below what it needs",
              now, actions);
     } else {
         unmark("balloon-stuck", now, actions);
@@ -283,10 +283,10 @@ void Vm::decide_balloon(Now now, Actions& actions) {
     if (!wanted || balloon_.must_wait(now.mono)) {
         return;
     }
-    const Bytes from = balloon_.target();
+    const Bytes from = balloon_.asked() ? balloon_.actual() : balloon_.target();
     const Bytes change = *wanted > from ? *wanted - from : from - *wanted;
-    const bool in_force =
-        balloon_.written() ? *balloon_.written() == *wanted : change <= k_balloon_slack;
+    const bool in_force = balloon_.written() ? *balloon_.written() == *wanted
+                                             : !balloon_.asked() && change <= k_balloon_slack;
     if (in_force) {
         if (acts && balloon_.written()) {  // noted already, unless libvirt did not confirm it
             write_note({.target = balloon_.written(), .agent_acts = note_.agent_acts}, actions);
@@ -626,13 +626,13 @@ void Vm::check_claims(const AgentStatus& status, Now now, Actions& actions) {
 
 void Vm::mark(std::string_view what, std::string message, Now now, Actions& actions) {
     const auto known = marks_.find(what);
-    if (known != marks_.end()) {
-        known->second = std::move(message);
-        return;
+    // Most messages have numbers that change all the time; an operator's new mistake is news.
+    const bool news = known == marks_.end() || (what == "bad-policy" && known->second != message);
+    if (news) {
+        noticed("mark", std::string(what) + ": " + message, now);
+        tell(true, message, now, actions);
     }
-    noticed("mark", std::string(what) + ": " + message, now);
-    tell(true, message, now, actions);
-    marks_.emplace(what, std::move(message));
+    marks_.insert_or_assign(std::string(what), std::move(message));
 }
 
 void Vm::unmark(std::string_view what, Now now, Actions& actions) {

@@ -23,7 +23,7 @@ def done_line(at, intact):
 
 
 def status(at, stalled_us=0, oom_kills=0):
-    return Status(at, 3, stalled_us, oom_kills, "settled", "a reason", [])
+    return Status(at, 3, stalled_us, oom_kills, "settled", "a reason", [], 100 * MIB, 300 * MIB, 200 * MIB, "a reason")
 
 
 def vm(needs, host, oom_kills=0, planned=None):
@@ -163,8 +163,21 @@ class ScreenTest(unittest.TestCase):
         self.records = [vm((900, 200), steps(950, 300))]
 
     def test_a_bar_is_as_long_as_the_memory_held(self):
-        self.assertEqual(screen.bar(8, 0, 16), "[" + "#" * 16 + "." * 16 + "]")
-        self.assertEqual(screen.bar(0, 16, 16), "[" + "." * 31 + "|]")
+        self.assertEqual(screen.bar(8, 0, 16), "[" + "#" * 10 + "." * 10 + "]")
+        self.assertEqual(screen.bar(0, 16, 16), "[" + "." * 19 + "|]")
+
+    def test_nothing_is_cut_off_at_80_columns(self):
+        self.assertTrue(all(len(row) <= 79 for row in screen.table(self.records) if not row.startswith("   ")))
+        long = "       " + "a sentence with a reason " * 8
+        lines = screen.wrapped(long, 79)
+        self.assertTrue(all(len(line) <= 79 for line in lines))
+        self.assertEqual(" ".join(" ".join(lines).split()), " ".join(long.split()))
+
+    def test_blocks_that_never_moved_fail(self):
+        record = vm((900, 200), steps(950, 300))
+        for each in record.statuses:
+            each.taken_bytes = 0
+        self.assertEqual(record.problems(), ["vm: blocks: 0 MiB taken, 200 MiB given back"])
 
     def test_a_terminal_is_redrawn_in_place(self):
         out = Terminal()

@@ -28,6 +28,10 @@ class Status:
     state: str
     reason: str
     marks: list
+    owned_bytes: int = 0  # in blocks, by the balloon shim
+    taken_bytes: int = 0  # in blocks, all ever
+    returned_bytes: int = 0
+    scaling: str = ""
 
 
 @dataclasses.dataclass
@@ -128,6 +132,14 @@ class Record:
         return self.statuses[-1].oom_kills if self.statuses else None
 
     @property
+    def taken_bytes(self):
+        return self.statuses[-1].taken_bytes if self.statuses else 0
+
+    @property
+    def returned_bytes(self):
+        return self.statuses[-1].returned_bytes if self.statuses else 0
+
+    @property
     def saved_gib_min(self):
         """Integral of RAM minus host bytes: what a VM of fixed size would have held beside."""
         pairs = zip(self.host, self.host[1:])
@@ -141,6 +153,8 @@ class Record:
             found.append("no status of its agent came through the controller")
         elif self.oom_kills > 0:
             found.append(f"{self.oom_kills} OOM kills")
+        if not (self.taken_bytes and self.returned_bytes):
+            found.append(f"blocks: {self.taken_bytes // MIB} MiB taken, {self.returned_bytes // MIB} MiB given back")
         if self.ended:
             found.append(f"its workload stopped before the end of the run: {self.ended}")
         if len(self.phases) < self.planned:
@@ -204,6 +218,8 @@ class Record:
             "psi_bp": self.psi_bp,
             "psi_target_bp": self.psi_target_bp,
             "oom_kills": self.oom_kills,
+            "taken_bytes": self.taken_bytes,
+            "returned_bytes": self.returned_bytes,
             "phases": [{"need_bytes": phase.need_bytes, "need_to_memory_us": phase.ready_us} for phase in self.phases],
             "saved_gib_min": round(self.saved_gib_min, 3),
         }

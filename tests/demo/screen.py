@@ -3,10 +3,11 @@
 
 import shutil
 import sys
+import textwrap
 
 MIB = 1 << 20
 GIB = 1 << 30
-_BAR = 32
+_BAR = 20  # so that a row fits into 80 columns
 _LINE_EVERY_S = 5
 
 
@@ -21,6 +22,15 @@ def bar(size, need, ram):
     if need:
         cells[min(_BAR - 1, need * _BAR // ram)] = "|"
     return "[" + "".join(cells) + "]"
+
+
+def wrapped(row, width):
+    """A row as lines of a terminal; those after the first are indented as sentences below a VM are."""
+    return textwrap.wrap(row, width, subsequent_indent=" " * 7, drop_whitespace=True) or [""]
+
+
+def blocks(status):
+    return f"{status.owned_bytes // MIB} MiB owned in blocks"
 
 
 def totals(records):
@@ -46,6 +56,8 @@ def table(records):
             f"  {status.state if status else '-'}"
         )
         rows.append(f"       {status.reason if status else 'no status yet'}")
+        if status and status.scaling:
+            rows.append(f"       {blocks(status)}: {status.scaling}")
         rows += [f"       mark {mark}" for mark in (status.marks if status else [])]
     return rows
 
@@ -54,7 +66,7 @@ def line(record, at):
     status = record.status
     text = f"{at:5.0f} s  {record.name:6} host {record.host_bytes // MIB} MiB, needs {record.need_bytes // MIB} MiB"
     if status:
-        text += f", PSI {percent(status.psi_bp)} of {percent(record.psi_target_bp)}, {status.state}: {status.reason}"
+        text += f", PSI {percent(status.psi_bp)} of {percent(record.psi_target_bp)}, {status.state}: {status.reason}; {blocks(status)}"
         text += "".join(f"; mark {mark}" for mark in status.marks)
     return text
 
@@ -80,9 +92,10 @@ class Screen:
     def _redraw(self, records, number, at):
         columns = shutil.get_terminal_size().columns
         rows = [heading(self._phases, number, at, self._seconds), "", *table(records), "", totals(records)]
+        rows = [part for row in rows for part in wrapped(row, columns - 1)]
         up = f"\x1b[{self._drawn}A" if self._drawn else ""
         # Only what we drew is overwritten: the scrollback stays.
-        self._out.write("\r" + up + "\x1b[J" + "".join(row[: columns - 1] + "\n" for row in rows))
+        self._out.write("\r" + up + "\x1b[J" + "".join(row + "\n" for row in rows))
         self._out.flush()
         self._drawn = len(rows)
 
@@ -119,6 +132,9 @@ def summary(records, seconds):
             for phase in record.phases
         )
         lines.append(f"{record.name}: from need to memory (touched in full): {times}")
+        lines.append(
+            f"{record.name}: {record.taken_bytes // MIB} MiB taken in blocks of 2 MiB, {record.returned_bytes // MIB} MiB given back"
+        )
     static = sum(record.ram_bytes for record in records) / GIB * seconds / 60
     saved = sum(record.saved_gib_min for record in records)
     lines.append(f"saved {saved:.2f} GiB-minutes of the {static:.2f} that static VMs would have held ({saved * 100 / static:.0f} %)")

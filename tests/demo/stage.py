@@ -85,6 +85,7 @@ class Stage:
             swap=f"disk:{plan.RAM_MIB}",
             add=[self._stripped(program) for program in programs],
             channels=[_WORKLOAD_PORT],
+            balloon_driver="shim",
             accel=kind,
         )
         guest = self._libvirt.guest(name, options, POLICY)
@@ -241,5 +242,9 @@ def _status(found, status, now):
         oom_kills=status["oom_kills_total"],
         state=status["state"],
         reason=status["reason"],
+        owned_bytes=status["owned_bytes"],
+        taken_bytes=status["taken_total_bytes"],
+        returned_bytes=status["returned_total_bytes"],
+        scaling=status["scaling"],
         marks=[f"{mark['what']}: {mark['message']}" for mark in found["vm"]["marks"]],
     )

@@ -52,7 +52,7 @@ def swap_parts(swap):
         return "", 0, ""
     kind, _, rest = swap.partition(":")
     size, _, algorithm = rest.partition(":")
-    if kind not in ("disk", "rotating", "zram") or not size.isdigit():
+    if kind not in ("disk", "rotating", "zram") or not size.isdigit() or int(size) == 0:
         raise RigError(f"swap is disk:MIB, rotating:MIB, zram:MIB[:ALGORITHM] or none, not '{swap}'")
     return kind, int(size), algorithm or "lz4"
 

@@ -203,7 +203,12 @@ class Libvirt:
         command = ["unshare", "-m", "-n", "-p", "--fork", "--mount-proc", "--kill-child"]
         command += ["/usr/bin/python3", os.path.join(_HERE, "libvirt_init.py"), daemon, self.log_path]
         self._unshare = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, preexec_fn=system.die_with_parent
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            preexec_fn=system.die_with_parent,
+            start_new_session=True,  # a terminal's Ctrl-C is for us alone, who end it in order
         )
         self._expect("ready")
         pid = self._unshare.pid

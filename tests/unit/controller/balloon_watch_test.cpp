@@ -141,6 +141,43 @@ TEST(BalloonWatch, PutsRightWhatRoseAboveItsTargetWithGrowingPauses) {
     EXPECT_FALSE(watch.must_wait(at(second + 702))) << "the pauses start anew";
 }
 
+// A guest out of memory deflates in small steps, also while its balloon waits to be put right.
+TEST(BalloonWatch, TakesNoStepAboveItsOwnTargetForACeiling) {
+    BalloonWatch watch = full();
+    watch.wrote(2_GiB, at(0));
+    (void)watch.observe(2_GiB, at(1));
+    ASSERT_TRUE(foreign(watch, 3_GiB, 10));
+    ASSERT_TRUE(foreign(watch, 3_GiB + 8_MiB, 15));
+    EXPECT_FALSE(watch.ceiling());
+    EXPECT_EQ(watch.asked(), 2_GiB) << "QEMU still asks for it";
+    EXPECT_EQ(watch.target(), 2_GiB);
+    EXPECT_FALSE(foreign(watch, 3_GiB - 256_MiB, 20)) << "it obeys, half-way";
+    EXPECT_FALSE(watch.ceiling());
+    EXPECT_FALSE(watch.observe(2_GiB, at(30)));
+    EXPECT_EQ(watch.written(), 2_GiB) << "it has obeyed";
+    EXPECT_FALSE(watch.must_wait(at(30)));
+}
+
+TEST(BalloonWatch, TakesWhatRestsBelowItsOwnTargetForACeilingAlsoAfterARise) {
+    BalloonWatch watch = full();
+    watch.wrote(2_GiB, at(0));
+    (void)watch.observe(2_GiB, at(1));
+    ASSERT_TRUE(foreign(watch, 3_GiB, 10));
+    ASSERT_TRUE(foreign(watch, 1_GiB, 20));
+    EXPECT_EQ(watch.ceiling(), 1_GiB);
+    EXPECT_FALSE(watch.asked());
+}
+
+TEST(BalloonWatch, IsStuckWhenTheGuestGoesUpAndDownAboveItsTarget) {
+    BalloonWatch watch = full();
+    watch.wrote(1_GiB, at(0));
+    EXPECT_FALSE(watch.observe(2_GiB, at(1)));
+    for (int64_t second = 2; second < 10; ++second) {
+        (void)watch.observe(2_GiB + 20_MiB * static_cast<uint64_t>(second % 2), at(second));
+    }
+    EXPECT_TRUE(watch.stuck(at(10)));
+}
+
 TEST(BalloonWatch, ForgivesForeignMovesThatAreFarApart) {
     BalloonWatch watch = full();
     EXPECT_FALSE(foreign(watch, 3_GiB, 10)->repeated);

@@ -119,6 +119,12 @@ TEST(Claims, DoNotContradictTheHostByCountingTheBalloonAsUsed) {
     EXPECT_TRUE(contradicts_host(status, {1_GiB, 100_MiB, 150_MiB}));
 }
 
+TEST(Claims, DoNotContradictTheHostByCountingOwnedBlocksAsUsed) {
+    AgentStatus status = honest();  // uses 650 MiB, of it 500 MiB owned
+    status.owned = 500_MiB;
+    EXPECT_EQ(contradicts_host(status, {1_GiB, Bytes(0), 150_MiB}), std::nullopt);
+}
+
 TEST(Claims, TellWhatIsNotReturned) {
     AgentStatus status = honest();  // 300 MiB of 1 GiB are free; 224 MiB of them may stay
     EXPECT_EQ(not_returned(status, {1_GiB, Bytes(0), 948_MiB}), std::nullopt);
@@ -142,6 +148,7 @@ TEST(Claims, BlameNoGuestForHugePagesThatTheHostKeeps) {
     ASSERT_TRUE(held);
     EXPECT_THAT(*held, HasSubstr("300 MiB of its 512 MiB are free"));
     EXPECT_THAT(*held, HasSubstr("its RAM is in huge pages"));
+    status.mem_free = Bytes(0);
     EXPECT_TRUE(contradicts_host(status, {1_GiB, Bytes(0), 100_MiB, true}))
         << "more than there is it cannot use";
 }

@@ -540,6 +540,11 @@ TEST_F(VmTest, KeepsThePreviousPolicyWhenTheNewOneIsBad) {
     EXPECT_EQ(vm.policy(), k_policy);
     EXPECT_THAT(mark_message(vm, "bad-policy"), HasSubstr("attribute psi"));
     EXPECT_THAT(mark_message(vm, "bad-policy"), HasSubstr("keeping the previous policy"));
+    EXPECT_THAT(only<Tell>(vm.on_domain(bad, true, now())), IsEmpty()) << "said already";
+    bad.policy = Error{ErrorCode::invalid, "policy metadata: min-mem is missing"};
+    const auto said = only<Tell>(vm.on_domain(bad, true, now()));
+    ASSERT_EQ(said.size(), 1U) << "another mistake is news";
+    EXPECT_THAT(said[0].text, HasSubstr("min-mem is missing"));
 
     (void)set_policy(vm, k_policy);
     EXPECT_FALSE(marked(vm, "bad-policy"));

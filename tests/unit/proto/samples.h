@@ -53,6 +53,10 @@ inline AgentStatus status() {
             .reclaimed_total = Bytes(4'011),
             .working_set = Bytes(4'012),
             .owned = Bytes(4'013),
+            .voluntary = Bytes(4'014),
+            .taken_total = Bytes(4'015),
+            .returned_total = Bytes(4'016),
+            .scaling = "up to 20 MiB are taken",
             .problems = {problem()}};
 }
 
