@@ -107,8 +107,7 @@ rc::Gen<AgentStatus> status() {
         rc::gen::set(&AgentStatus::quota_per_s, size),
         rc::gen::set(&AgentStatus::reclaimed_total, size),
         rc::gen::set(&AgentStatus::working_set, size), rc::gen::set(&AgentStatus::owned, size),
-        rc::gen::set(&AgentStatus::voluntary, size),
-        rc::gen::set(&AgentStatus::taken_total, size),
+        rc::gen::set(&AgentStatus::voluntary, size), rc::gen::set(&AgentStatus::taken_total, size),
         rc::gen::set(&AgentStatus::returned_total, size),
         rc::gen::set(&AgentStatus::problems, up_to(k_max_problems, problem)));
 }
