@@ -164,7 +164,7 @@ static u8 result_of(int err)
 }
 
 /*
- * One adjacent row of blocks at once, which costs hardly more than one block:
+ * One adjacent row of blocks at once, a power of two and aligned, which costs hardly more than one block:
  * isolating, draining and the LRU caches come once. What turns out not to be
  * free is tried alone. Returns the bits of what was taken.
  */
@@ -206,12 +206,12 @@ static u64 take_row(u64 window, unsigned int first, unsigned int nr, u8 *result)
 
 static u64 take_rows(u64 window, u64 bits, u8 *result)
 {
-	struct acma_run runs[ACMA_WINDOW_BLOCKS / 2];
-	unsigned int nr = acma_runs(0, bits, runs, ARRAY_SIZE(runs));
+	struct acma_run pieces[ACMA_WINDOW_BLOCKS];
+	unsigned int nr = acma_pieces(0, bits, pieces, ARRAY_SIZE(pieces));
 	u64 taken = 0;
 
 	while (nr-- > 0)
-		taken |= take_row(window, runs[nr].first, runs[nr].nr, result);
+		taken |= take_row(window, pieces[nr].first, pieces[nr].nr, result);
 	return taken;
 }
 

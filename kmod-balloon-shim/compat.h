@@ -25,65 +25,54 @@
 /*
  * acma_contig_alloc() - takes [@start, @end) as blocks of ACMA_BLOCK_ORDER
  *
- * Each block is as alloc_pages() would have made it: a reference on its first
- * page, none on the others, not compound. So it is freed by one __free_pages(),
- * which costs a hundredth of what freeing 512 pages costs.
+ * The size is a power of two, and the range is aligned to it.
+ *
+ * Asked for single pages, alloc_contig_range() goes over every page some five
+ * times. Asked for a compound page it goes over them once; that is taken apart
+ * here, so that each block is as alloc_pages() would have made it: a reference
+ * on its first page, none on the others, not compound. It has to be: memory goes
+ * offline only if each PageOffline page in it has no reference and is not
+ * compound (mm/page_isolation.c), and a block is freed by one __free_pages().
+ * hugetlb did the same when it demoted pages (6.12 and before,
+ * mm/hugetlb.c, __destroy_compound_gigantic_folio).
  *
  * Return: 0, -EBUSY (something in it does not move), -ENOMEM (nowhere to move
  * it to), -EINTR (a fatal signal), -EINVAL (not in one zone)
  */
+static inline int acma_contig_alloc(unsigned long start, unsigned long end)
+{
+	const gfp_t gfp = GFP_KERNEL | __GFP_NOWARN | __GFP_COMP;
+	struct page *head = pfn_to_page(start);
+	unsigned long i;
+	int err;
+
 #if LINUX_VERSION_CODE >= KERNEL_VERSION(7, 0, 0)
-static inline int acma_contig_alloc(unsigned long start, unsigned long end)
-{
-	unsigned long pfn;
-	int err;
-
-	/* Frozen: all references are 0. Since commit 7.0 exported for modules. */
-	err = alloc_contig_frozen_range_noprof(start, end, ACR_FLAGS_NONE,
-					       GFP_KERNEL | __GFP_NOWARN);
-	if (err)
-		return err;
-	for (pfn = start; pfn < end; pfn += ACMA_BLOCK_PAGES)
-		set_page_count(pfn_to_page(pfn), 1);
-	return 0;
-}
+	/* Frozen: also the head has no reference. Exported since 7.0. */
+	err = alloc_contig_frozen_range_noprof(start, end, ACR_FLAGS_NONE, gfp);
 #else
-/*
- * 6.12 gives a reference on every page. Whoever looks at pages by their number
- * (compaction, memory failure, GUP-fast) may hold another one for a moment, so
- * a reference is taken away only where it is the only one.
- */
-static inline int acma_contig_alloc(unsigned long start, unsigned long end)
-{
-	unsigned long pfn;
-	int patience = 1000;
-	int err;
-
-	err = alloc_contig_range_noprof(start, end, MIGRATE_MOVABLE,
-					GFP_KERNEL | __GFP_NOWARN);
+	err = alloc_contig_range_noprof(start, end, MIGRATE_MOVABLE, gfp);
+#endif
 	if (err)
 		return err;
-	for (pfn = start; pfn < end; pfn++) {
-		if (IS_ALIGNED(pfn, ACMA_BLOCK_PAGES))
-			continue;
-		while (!page_ref_freeze(pfn_to_page(pfn), 1)) {
-			if (!patience--)
-				goto undo;
-			cpu_relax();
-			cond_resched();
-		}
-	}
-	return 0;
-
-undo:
-	while (pfn-- > start) {
-		if (!IS_ALIGNED(pfn, ACMA_BLOCK_PAGES))
-			page_ref_unfreeze(pfn_to_page(pfn), 1);
-	}
-	free_contig_range(start, end - start);
-	return -EBUSY;
-}
+	/* What is in the second page of a folio: its order, and counters that start at 0 or -1. */
+#ifdef NR_PAGES_IN_LARGE_FOLIO
+	((struct folio *)head)->_nr_pages = 0;
 #endif
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(7, 0, 0)
+	head[1].flags.f &= ~PAGE_FLAGS_SECOND;
+#else
+	head[1].flags &= ~PAGE_FLAGS_SECOND;
+#endif
+	head[1].private = 0;
+	__ClearPageHead(head);
+	for (i = 1; i < end - start; i++) {
+		head[i].mapping = NULL;
+		clear_compound_head(head + i);
+	}
+	for (i = 0; i < end - start; i += ACMA_BLOCK_PAGES)
+		set_page_count(head + i, 1);
+	return 0;
+}
 
 /* What 7.3 counts for each node was a VM event before. */
 #if LINUX_VERSION_CODE >= KERNEL_VERSION(7, 0, 0)

@@ -298,3 +298,32 @@ unsigned int acma_runs(u64 first, u64 bits, struct acma_run *runs, unsigned int 
 	}
 	return nr;
 }
+
+/**
+ * acma_pieces() - the same, cut so that each has a power of two blocks and is
+ * aligned to it within the window
+ * @first: number of the window's first block
+ * @bits: the window's blocks
+ * @pieces: out
+ * @most: how many fit there; 64 always do
+ *
+ * Return: how many there are
+ */
+unsigned int acma_pieces(u64 first, u64 bits, struct acma_run *pieces, unsigned int most)
+{
+	unsigned int nr = 0;
+
+	while (bits && nr < most) {
+		unsigned int start = __builtin_ctzll(bits);
+		unsigned int size = 1;
+
+		while (size < 64 && start % (2 * size) == 0 &&
+		       (bits & acma_bits(start, 2 * size)) == acma_bits(start, 2 * size))
+			size *= 2;
+		pieces[nr].first = first + start;
+		pieces[nr].nr = size;
+		nr++;
+		bits &= ~acma_bits(start, size);
+	}
+	return nr;
+}

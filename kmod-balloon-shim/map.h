@@ -13,6 +13,7 @@
 #include <linux/types.h>
 #else
 #include "tests/kernel_types.h"
+
 #endif
 
 #define ACMA_WINDOW_SHIFT 6	/* 64 blocks: ACMA_WINDOW_BLOCKS */
@@ -84,5 +85,6 @@ u64 acma_map_take_from(const struct acma_map *map, u64 below);
 u64 acma_map_give_from(const struct acma_map *map);
 
 unsigned int acma_runs(u64 first, u64 bits, struct acma_run *runs, unsigned int most);
+unsigned int acma_pieces(u64 first, u64 bits, struct acma_run *pieces, unsigned int most);
 
 #endif

@@ -128,6 +128,26 @@ TEST(Runs, AreAdjacentBlocksFromTheLowestOn) {
     EXPECT_EQ(acma_runs(0, 0x5555'5555'5555'5555, runs, 4), 4U);
 }
 
+TEST(Pieces, AreAlignedPowersOfTwoThatCoverAllAndNothingElse) {
+    std::mt19937_64 random(5);
+    for (int round = 0; round < 2000; ++round) {
+        const u64 bits = round == 0 ? k_all : random() | (random() & random());
+        acma_run pieces[64];
+        const unsigned nr = acma_pieces(128, bits, pieces, 64);
+        u64 covered = 0;
+        for (unsigned i = 0; i < nr; ++i) {
+            EXPECT_EQ(pieces[i].nr & (pieces[i].nr - 1), 0U);
+            EXPECT_EQ(pieces[i].first % pieces[i].nr, 0U);
+            const u64 these = acma_bits(static_cast<unsigned>(pieces[i].first - 128),
+                                        static_cast<unsigned>(pieces[i].nr));
+            EXPECT_EQ(covered & these, 0U);
+            covered |= these;
+        }
+        EXPECT_EQ(covered, bits);
+        EXPECT_EQ(round != 0 || nr == 1, true) << "a whole window is one piece";
+    }
+}
+
 // Any calls in any order: the counts are those of the bits, and nothing is owned that is not there.
 TEST(Map, CountsWhatItHoldsWhateverIsDoneToIt) {
     std::mt19937_64 random(11);

@@ -88,10 +88,24 @@ build_module() {
     rm -rf "$work"
 }
 
+# build_modules SERIES...
 build_modules() {
     local series
     for series in "$@"; do
         say "building acma_balloon.ko for $(cat "$acma_cache/kernels/$series/release")"
         build_module "$series" || die "the module does not build for $series"
+    done
+}
+
+# The same with all of the kernel's warnings and with sparse; any warning is an error.
+check_modules() {
+    local series
+    for series in "$@"; do
+        say "building acma_balloon.ko for $(cat "$acma_cache/kernels/$series/release"), with W=1 and sparse"
+        # 7.3's build does without sparse: Debian's, 0.6.4, does not know its headers' __typeof_unqual__.
+        build_module "$series" W=1 C=1 || die "the module does not build for $series"
+        if grep -E ': (warning|error): ' "$log_dir/module-$series.log" >&2; then
+            die "the module builds with warnings for $series"
+        fi
     done
 }

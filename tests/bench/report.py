@@ -11,7 +11,7 @@ class Metric:
     name: str
     unit: str
     better: str  # "lower" or "higher"
-    goal: float
+    goal: float | None  # None: held against a peer of the same run, or there is none
     digits: int = 1
     only: str = ""  # of which cases the definition is, where not of all, and why
 
@@ -46,6 +46,7 @@ class Report:
         self.metrics = metrics
         self._values = {}  # (metric name, contestant) -> {case: Value}
         self._cases = {}  # case -> what it was
+        self._goals = {}  # metric name -> goal, where it is a peer's figure
 
     def add(self, metric, contestant, case, value):
         """`case` is a dict with at least "case", its name."""
@@ -54,6 +55,21 @@ class Report:
 
     def has(self, metric, contestant, case):
         return case["case"] in self._values.get((metric.name, contestant), {})
+
+    def value(self, metric, contestant, case):
+        """The figure that was added, or None."""
+        found = self._values.get((metric.name, contestant), {}).get(case["case"])
+        return found and found.number
+
+    def hold_against(self, goals):
+        """goals: {metric: (peer, factor)}: the goal is that peer's best figure of this run, times the factor."""
+        for metric, (peer, factor) in goals.items():
+            figures = [value.number for value in self._values.get((metric.name, peer), {}).values() if value.number is not None]
+            if figures:
+                self._goals[metric.name] = factor * (min(figures) if metric.better == "lower" else max(figures))
+
+    def _goal(self, metric):
+        return self._goals.get(metric.name, metric.goal)
 
     def _contestants(self, metric):
         return [contestant for name, contestant in self._values if name == metric.name and contestant != "ours"]
@@ -67,7 +83,7 @@ class Report:
             "better": metric.better,
             "ours": figure.number,
             "peers": {},
-            "goal": metric.goal,
+            "goal": self._goal(metric),
             **({"only": metric.only} if metric.only else {}),
         }
         if figure.number is None:
@@ -109,7 +125,7 @@ class Report:
             lines.append(
                 [metric.name, metric.unit, "worst", _text(metric, row["ours"])]
                 + [_text(metric, row["peers"][peer]) if peer in row["peers"] else "" for peer in peers]
-                + [_text(metric, metric.goal), _verdict(metric, row["ours"])]
+                + [_text(metric, row["goal"]), _verdict(metric, row["ours"], row["goal"])]
             )
             if metric.only:
                 notes.append(f"{metric.name}: only {metric.only}")
@@ -132,8 +148,10 @@ def _text(metric, number):
     return "null" if number is None else f"{number:,.{metric.digits}f}"
 
 
-def _verdict(metric, number):
+def _verdict(metric, number, goal):
     if number is None:
         return "no figure"
-    good = number <= metric.goal if metric.better == "lower" else number >= metric.goal
+    if goal is None:
+        return ""
+    good = number <= goal if metric.better == "lower" else number >= goal
     return "met" if good else "MISSED"

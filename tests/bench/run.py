@@ -10,17 +10,18 @@ import time
 
 from tests.rig.errors import RigError
 
-from . import agent, machine, reclaim
+from . import agent, balloon, machine, reclaim
 from .report import Report
 from .subject import Programs
 
-_BENCHES = {"reclaim": reclaim, "agent": agent}
+_BENCHES = {"reclaim": reclaim, "agent": agent, "balloon": balloon}
 _EPILOG = """
 examples:
   scripts/bench reclaim --json reclaim.json       everything: 6.12 and 7.3, swap on disk and zram
   scripts/bench reclaim --kernel 7.3 --case disk --part stop
   scripts/bench reclaim --case 6.12/rotating      a swap disk of a guest without the agent's udev rules
   scripts/bench agent --json agent.json
+  scripts/bench balloon --kernel 6.12 --case free
 docs/benchmarks.md says what each figure is. The exit status is 0 when the bench ran, whatever it found. Close other work
 on the machine before you believe a time: each case says how many cores others kept busy.
 """

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include <time.h>
+#include <unistd.h>
 
 #include "tests/workload/memory.h"
 #include "tests/workload/options.h"
@@ -28,6 +29,8 @@ constexpr const char* k_usage =
     "cold\n"
     "  spike --mib N [--repeat R] [--pause-ms P]\n"
     "      map N MiB, write one word of each page, tell how long that took, unmap\n"
+    "  holes --mib N\n"
+    "      fill N MiB of 4 KiB pages, free every second one, keep the rest until killed\n"
     "options of touch and phases:\n"
     "  --zero-percent Z   this much of each page is zeros, the rest noise (0: incompressible)\n"
     "  --verify 1         at the end check every byte that was filled\n"
@@ -190,6 +193,27 @@ Result<int> spike(const Options& options) {
     return 0;
 }
 
+// What is used afterwards lies everywhere: in every block of what was filled, half is free.
+Result<int> holes(const Options& options) {
+    const Bytes size = options.mib("--mib", 0);
+    if (size == Bytes(0)) {
+        return Error{ErrorCode::invalid, "holes needs --mib"};
+    }
+    auto memory = Memory::reserve(size, Fill{});
+    if (!memory) {
+        return memory.error();
+    }
+    memory->avoid_huge_pages();
+    memory->first_touch(size);
+    memory->punch_holes(size);
+    std::printf("{\"t_us\": %" PRId64 ", \"holes_bytes\": %" PRIu64 "}\n", now().count(),
+                size.count() / 2);
+    std::fflush(stdout);
+    for (;;) {
+        pause();
+    }
+}
+
 struct Verb {
     std::string_view name;
     Result<int> (*run)(const Options&);
@@ -197,7 +221,8 @@ struct Verb {
 };
 
 int run(std::span<const std::string_view> words) {
-    const std::array<Verb, 3> verbs{
+    const std::array<Verb, 4> verbs{
+        Verb{"holes", holes, {"--mib"}},
         Verb{"touch",
              touch,
              {"--mib", "--hot-mib", "--period-ms", "--seconds", "--zero-percent", "--verify"}},

@@ -114,6 +114,17 @@ void Memory::first_touch(Bytes size) {
     }
 }
 
+void Memory::punch_holes(Bytes size) {
+    const size_t end = size.count() / k_page.count();
+    for (size_t index = 0; index < end; index += 2) {
+        (void)madvise(page(index), k_page.count(), MADV_DONTNEED);
+    }
+}
+
+void Memory::avoid_huge_pages() {
+    (void)madvise(space_.data(), space_.size(), MADV_NOHUGEPAGE);
+}
+
 Result<TranslationFlusher> TranslationFlusher::make() {
     // Linux flushes the whole TLB instead of single pages above 33 of them
     // (arch/x86/mm/tlb.c: tlb_single_page_flush_ceiling).

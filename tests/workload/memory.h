@@ -37,6 +37,10 @@ class Memory {
     [[nodiscard]] bool verify() const;
     // Writes one word of each page of [0, size) without filling it: the cheapest first touch.
     void first_touch(Bytes size);
+    // Gives every second page of [0, size) back to the kernel.
+    void punch_holes(Bytes size);
+    // Pages of 4 KiB only, from now on.
+    void avoid_huge_pages();
 
   private:
     Memory(std::span<std::byte> space, Fill fill) : space_(space), fill_(fill) {}
