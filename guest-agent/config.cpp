@@ -137,8 +137,13 @@ Result<Config> parse_config(std::string_view text, const std::string& name, Conf
         const bool known = std::any_of(keys().begin(), keys().end(),
                                        [&](const Key& key) { return key.table == table; });
         if (known && entries == nullptr) {
-            return Error{ErrorCode::invalid,
-                         where(name, node) + ": " + table + " is a table: write [" + table + "]"};
+            std::string message = where(name, node);
+            message.append(": ")
+                .append(table)
+                .append(" is a table: write [")
+                .append(table)
+                .append("]");
+            return Error{ErrorCode::invalid, std::move(message)};
         }
         if (!known) {
             return unknown_key(where(name, node), table);

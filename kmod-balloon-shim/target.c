@@ -114,7 +114,6 @@ static void take_blocks(struct acma *acma, u32 flags)
 	for (;;) {
 		u64 missing = missing_blocks(acma);
 		u64 bits;
-		unsigned int i;
 
 		spin_lock(&acma->lock);
 		window = acma_map_take_from(&acma->map, window);
@@ -129,10 +128,9 @@ static void take_blocks(struct acma *acma, u32 flags)
 			continue;
 		memset(result, 0, sizeof(result));
 		acma_take(acma, window, acma_highest(bits, min_t(u64, missing, 64)), flags, result);
-		for (i = 0; i < ACMA_WINDOW_BLOCKS; i++) {
-			if (result[i] == ACMA_NO_MEMORY)
-				return;
-		}
+		/* This zone may have too little left, and the next one enough. */
+		if (acma_below_floor(ACMA_BLOCK_PAGES))
+			return;
 		cond_resched();
 	}
 }

@@ -43,7 +43,7 @@ Decision resting(Micros next_step, std::string reason) {
 }
 
 Decision give(const Policy& policy, const Sample& sample, State& state, Time now, Bytes wanted,
-              std::string reason) {
+              const std::string& reason) {
     const Bytes burst = next_burst(policy, sample, state, now);
     const Bytes amount =
         std::min(sample.voluntary, at_least_a_block(std::max(wanted, burst) + k_block));

@@ -2,6 +2,7 @@
 """The balloon shim in real guests: hosts that know nothing of it notice nothing, blocks come and go, nothing is lost."""
 
 import json
+import os
 import random
 import time
 
@@ -11,7 +12,7 @@ from tests.rig.qemu import Guest
 from .harness import BLOCKS, KERNELS, MIB, WORKLOAD, case, expect, wait_until
 
 _BLOCK = 2 * MIB
-_TROUBLE = "dmesg | grep -E 'cut here|BUG:|WARNING:|Oops|blocked for more|bad page|Out of memory|stall' || true"
+_TROUBLE = "dmesg | grep -E 'cut here|BUG:|WARNING:|Oops|blocked for more|bad page|Out of memory|detected stall|soft lockup' || true"
 
 
 def _options(kernel="6.12", **changes):
@@ -280,4 +281,72 @@ def the_module_goes_under_load_and_returns_everything(kernel):
         wait_until(lambda: guest.run("cat /tmp/w.end", check=False).status == 0, 60, "the workload did not end")
         expect(guest.run("cat /tmp/w.end").strip() == "0", "a wrong byte")
         guest.run("insmod /lib/modules/acma_balloon.ko; acma-blocks take 10")
+        _expect_no_trouble(guest)
+
+
+def _start_checked_workload(guest, seconds):
+    guest.run("acma-blocks attach 1000 >/dev/null &")  # else the module gives blocks back after a while
+    workload = f"acma-workload touch --mib 400 --hot-mib 300 --period-ms 100 --seconds {seconds} --verify 1"
+    guest.run(f"{{ {workload} >/tmp/w.log; echo $? >/tmp/w.end; }} &")
+    wait_until(lambda: "rounds" in guest.run("cat /tmp/w.log"), 60, "the workload did not start")
+
+
+def _expect_as_it_was(guest, before, workload_s):
+    """After a move to another QEMU: the size that was voluntary is no limit, nothing is lost, and blocks come back."""
+    after = _state(guest)
+    for field in ("owned_bytes", "voluntary_bytes", "target_bytes", "actual_bytes"):
+        expect(after[field] == before[field], f"{field}: {before} -> {after}")
+    expect(_actual(guest) == 1024 * MIB, f"actual {_actual(guest)}: a voluntary size became a limit")
+    guest.run("acma-blocks rereport")
+    expect(guest.host_bytes() < 1024 * MIB - after["owned_bytes"] + 16 * MIB, f"host bytes {guest.host_bytes() >> 20} MiB")
+    expect(_move(guest, "give 1000")["freed"] * _BLOCK == before["owned_bytes"], "not all came back")
+    wait_until(lambda: guest.run("cat /tmp/w.end", check=False).status == 0, workload_s + 60, "the workload did not end")
+    expect(guest.run("cat /tmp/w.end").strip() == "0", "a wrong byte")
+    _expect_no_trouble(guest)
+
+
+@case(each={"kernel": ["6.12"]}, full_each=["7.3"], timeout_s=400)
+def blocks_go_along_with_a_live_migration(kernel):
+    for postcopy in (False, True):
+        with Guest(_options(kernel)) as source:
+            _start_checked_workload(source, 40)
+            _move(source, "take 150")
+            before = _state(source)
+            with Guest(_options(kernel), incoming=True) as target:
+                target.take_over(source, postcopy)
+                _expect_as_it_was(target, before, 40)
+
+
+@case(each={"kernel": ["7.3"]}, full_each=["6.12"], timeout_s=300)
+def blocks_go_along_with_save_and_restore(kernel):
+    with Guest(_options(kernel)) as source:
+        _start_checked_workload(source, 30)
+        _move(source, "take 150")
+        before = _state(source)
+        image = os.path.join(source.directory, "saved")
+        source.save(image)
+        with Guest(_options(kernel), incoming=True) as target:
+            target.load(image)
+            _expect_as_it_was(target, before, 30)
+
+
+@case(each={"kernel": ["6.12"]}, full_each=["7.3"])
+def blocks_come_from_both_nodes_and_from_above_4_gib(kernel):
+    memory = ["-m", "5G"]
+    for node, size in ((0, 4096), (1, 1024)):
+        memory += ["-object", f"memory-backend-ram,id=m{node},size={size}M", "-numa", f"node,nodeid={node},memdev=m{node},cpus={node}"]
+    with Guest(_options(kernel, memory_mib=5120, memory_args=memory, ram_block_mib=[4096, 1024])) as guest:
+        lines = [json.loads(line) for line in guest.run("acma-blocks map").splitlines()]
+        expect({line["node"] for line in lines} == {0, 1}, str(lines))
+        expect({line["zone"] for line in lines} == {0, 1, 2}, "zones DMA, DMA32 and Normal")
+        _set_target(guest, 1536 * MIB)
+        lines = [json.loads(line) for line in guest.run("acma-blocks map").splitlines()]
+        owned = {node: sum(line["owned"] for line in lines if line["node"] == node) for node in (0, 1)}
+        expect(owned[1] > 400 and owned[0] > 1000, f"owned by node: {owned}")
+        for node in (0, 1):  # none of them is emptied: each keeps what its zones need
+            free = int(guest.run(f"awk '/MemFree/{{print $4}}' /sys/devices/system/node/node{node}/meminfo")) * 1024
+            expect(free > 16 * MIB, f"node {node} has {free >> 20} MiB free")
+        _set_target(guest, 5120 * MIB)
+        expect(_state(guest)["owned_bytes"] == 0, str(_state(guest)))
+        guest.run("rmmod acma_balloon")
         _expect_no_trouble(guest)

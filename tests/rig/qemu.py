@@ -8,7 +8,7 @@ import subprocess
 import time
 
 from . import hostmem, system
-from .channel import PORT, connect_when_there
+from .channel import PORT, CommandChannel, connect_when_there
 from .errors import RigError
 from .guest import BaseGuest, Options, build_initramfs, guest_cmdline, make_swap_image, swap_is_a_disk
 from .kernel import Kernel, cache_dir
@@ -46,8 +46,10 @@ class Qmp:
 class Guest(BaseGuest):
     """A running guest. `with Guest(Options(...)) as guest: guest.run("uname -r")`"""
 
-    def __init__(self, options):
+    def __init__(self, options, incoming=False):
+        """With `incoming` it is empty and waits for take_over(), for which it needs the options of the other."""
         super().__init__(options, "qemu")
+        self._incoming = incoming
         self._process = None
         self._qmp = None
         try:
@@ -90,11 +92,54 @@ class Guest(BaseGuest):
             self._process = subprocess.Popen(
                 self._command(initramfs), stdin=subprocess.DEVNULL, stdout=log, stderr=log, preexec_fn=system.die_with_parent
             )
+        if self._incoming:
+            return
         try:
             self._wait_for_boot(self.socket(PORT))
         except RigError as error:
             with open(log_path, encoding="utf-8", errors="replace") as log:
                 raise RigError(f"{error}\n{log.read()}{self.console_tail()}") from error
+
+    def take_over(self, source, postcopy=False, timeout=300):
+        """Live migration from `source`, whose guest goes on here; the source's QEMU stays, without one."""
+        uri = "unix:" + os.path.join(self.directory, "migration.sock")
+        if postcopy:
+            for side in (self, source):
+                capability = [{"capability": "postcopy-ram", "state": True}]
+                side.qmp.command("migrate-set-capabilities", capabilities=capability)
+        self.qmp.command("migrate-incoming", uri=uri)
+        source.qmp.command("migrate", uri=uri)
+        if postcopy:
+            source.qmp.command("migrate-start-postcopy")
+        deadline = time.monotonic() + timeout
+        while (status := source.qmp.command("query-migrate"))["status"] != "completed":
+            if status["status"] in ("failed", "cancelled") or time.monotonic() > deadline:
+                raise RigError(f"migration: {status}")
+            time.sleep(0.1)
+        self._adopt()
+
+    def load(self, path, timeout=300):
+        """Goes on with the guest that save() wrote."""
+        self.qmp.command("migrate-incoming", uri=f"file:{path}")
+        deadline = time.monotonic() + timeout
+        while self.qmp.command("query-status")["status"] != "running":
+            if time.monotonic() > deadline:
+                raise RigError(f"restore: {self.qmp.command('query-status')}")
+            time.sleep(0.1)
+        self._adopt()
+
+    def save(self, path, timeout=300):
+        """Writes the guest to a file; it does not run any more."""
+        self.qmp.command("migrate", uri=f"file:{path}")
+        deadline = time.monotonic() + timeout
+        while (status := self.qmp.command("query-migrate"))["status"] != "completed":
+            if status["status"] == "failed" or time.monotonic() > deadline:
+                raise RigError(f"save: {status}")
+            time.sleep(0.1)
+
+    def _adopt(self):
+        """The guest is ready since it booted elsewhere."""
+        self._commands = CommandChannel(self.socket(PORT), 10)
 
     def _command(self, initramfs):
         options = self.options
@@ -120,6 +165,8 @@ class Guest(BaseGuest):
             image = make_swap_image(options, os.path.join(self.directory, "swap.img"))
             command += ["-drive", f"file={image},format=raw,if=none,id=swap,cache=unsafe,discard=unmap"]
             command += ["-device", "virtio-blk-pci,drive=swap,serial=swap"]
+        if self._incoming:
+            command += ["-incoming", "defer"]
         if options.icount:
             command += ["-icount", "shift=0,sleep=off", "-rtc", "clock=vm,base=2025-01-01"]
         return command + options.qemu_args
