@@ -333,8 +333,8 @@ def blocks_go_along_with_save_and_restore(kernel):
 @case(each={"kernel": ["6.12"]}, full_each=["7.3"])
 def blocks_come_from_both_nodes_and_from_above_4_gib(kernel):
     memory = ["-m", "5G"]
-    for node, size in ((0, 4096), (1, 1024)):
-        memory += ["-object", f"memory-backend-ram,id=m{node},size={size}M", "-numa", f"node,nodeid={node},memdev=m{node},cpus={node}"]
+    for node, size, cpus in ((0, 4096, ",cpus=0-1"), (1, 1024, "")):
+        memory += ["-object", f"memory-backend-ram,id=m{node},size={size}M", "-numa", f"node,nodeid={node},memdev=m{node}{cpus}"]
     with Guest(_options(kernel, memory_mib=5120, memory_args=memory, ram_block_mib=[4096, 1024])) as guest:
         lines = [json.loads(line) for line in guest.run("acma-blocks map").splitlines()]
         expect({line["node"] for line in lines} == {0, 1}, str(lines))
