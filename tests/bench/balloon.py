@@ -35,7 +35,7 @@ ICOUNT = True
 RAM_MIB = 2048
 TAKE_MIB = 1024
 CONTESTANTS = ["ours", "stock", "fpr", "virtio_mem"]
-WAIT_S = 900
+WAIT_S = 120
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,7 +97,7 @@ class Subject:
     def __enter__(self):
         self._options.qemu_args += ["-trace", "enable=ram_block_discard_range", "-trace", "enable=virtio_mem_unplug_request"]
         self.guest = Guest(self._options)
-        self._wait(lambda: self._total() > (RAM_MIB - 120) * MIB, "the guest did not get its memory")
+        self._wait(lambda: self._total() > (RAM_MIB - 200) * MIB, "the guest did not get its memory")
         if self.setup.content == "used":
             # Fills most of the memory, then lets go of every second page: what is used lies everywhere.
             self.guest.run(f"acma-workload holes --mib {RAM_MIB - 300} >/tmp/w.log 2>&1 &")
@@ -105,7 +105,8 @@ class Subject:
         if self.contestant == "ours":  # else the module gives back by itself after a while
             self.guest.run("acma-blocks attach 1000000 >/dev/null &")
         self.guest.run("sleep 6")  # free page reporting has reported what is free
-        self._idle_ns = self._measured(lambda: None)
+        # The program that asks is started anew for each order, which is none of the mechanism's cost.
+        self._idle_ns = self._measured((lambda: self._blocks("take", 0)) if self.contestant == "ours" else lambda: None)
         return self
 
     def __exit__(self, *_):
@@ -143,8 +144,8 @@ class Subject:
     def give(self):
         return getattr(self, "_give_" + self.contestant)()
 
-    def _blocks(self, verb):
-        found = json.loads(self.guest.run(f"acma-blocks {verb} {TAKE_MIB // 2}", timeout=WAIT_S))
+    def _blocks(self, verb, blocks=TAKE_MIB // 2):
+        found = json.loads(self.guest.run(f"acma-blocks {verb} {blocks}", timeout=WAIT_S))
         return (found.get("taken", 0) + found.get("freed", 0)) * 2 * MIB
 
     def _take_ours(self):
