@@ -100,7 +100,7 @@ class Subject:
         self._wait(lambda: self._total() > (RAM_MIB - 200) * MIB, "the guest did not get its memory")
         if self.setup.content == "used":
             # Fills most of the memory, then lets go of every second page: what is used lies everywhere.
-            self.guest.run(f"acma-workload holes --mib {RAM_MIB - 300} >/tmp/w.log 2>&1 &")
+            self.guest.run(f"acma-workload holes --mib {RAM_MIB - 700} >/tmp/w.log 2>&1 &")
             self._wait(lambda: "holes" in self.guest.run("cat /tmp/w.log"), "the workload did not fill its memory")
         if self.contestant == "ours":  # else the module gives back by itself after a while
             self.guest.run("acma-blocks attach 1000000 >/dev/null &")
