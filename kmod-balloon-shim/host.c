@@ -90,7 +90,6 @@ static int send_report(struct acma *acma, struct scatterlist *sg, unsigned int n
 	if (WARN_ON_ONCE(err))
 		return err;
 	wait_until_read(acma, acma->report_vq);
-	atomic64_add(nents, &acma->descriptors);
 	return 0;
 }
 
@@ -114,6 +113,7 @@ static void report_runs(struct acma *acma, u64 first, u64 bits)
 				    runs[done + i].nr << ACMA_BLOCK_SHIFT, 0);
 		if (send_report(acma, acma->report_sg, nents))
 			break;
+		atomic64_add(nents, &acma->descriptors);
 		done += nents;
 	}
 	mutex_unlock(&acma->report_lock);
