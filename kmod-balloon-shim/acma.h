@@ -38,7 +38,6 @@
 #define ACMA_PFNS_PER_PAGE (PAGE_SIZE >> VIRTIO_BALLOON_PFN_SHIFT)
 #define ACMA_PFNS_PER_BLOCK (ACMA_BLOCK_BYTES >> VIRTIO_BALLOON_PFN_SHIFT)
 #define ACMA_REPORT_MAX 32	/* descriptors of one report */
-#define ACMA_NO_AGENT 0
 
 /**
  * struct acma_agent - who is attached to /dev/acma

@@ -69,24 +69,22 @@ setup_modules() {
     unpacking roots make_each_headers "$@"
 }
 
-# build_module SERIES [MAKE-ARGUMENTS...]: into $ACMA_BUILD/kmod/SERIES
-build_module() {
+# build_module SERIES [MAKE-ARGUMENTS...]: into $ACMA_BUILD/kmod/SERIES. In a subshell, so that what is copied into the root
+# is removed however this ends.
+build_module() (
     local series=$1 release root work
     shift
     release=$(cat "$acma_cache/kernels/$series/release")
     root=$acma_cache/roots/$(module_suite "$series")
     work=$(mktemp -d "$root/tmp/acma-XXXXXX")
+    trap 'rm -rf "$work"' EXIT
     cp -r "$top/kmod-balloon-shim/." "$work/"
-    logged "module-$series" in_root "$root" make -C "/usr/src/linux-headers-$release" M="${work#"$root"}" "$@" modules || {
-        rm -rf "$work"
-        return 1
-    }
+    logged "module-$series" in_root "$root" make -C "/usr/src/linux-headers-$release" M="${work#"$root"}" "$@" modules || exit 1
     mkdir -p "$ACMA_BUILD/kmod/$series"
     # As Debian's own: with its types (BTF), without what only a debugger reads.
     chroot "$root" strip --strip-debug "${work#"$root"}/acma_balloon.ko"
     mv "$work/acma_balloon.ko" "$ACMA_BUILD/kmod/$series/"
-    rm -rf "$work"
-}
+)
 
 # build_modules SERIES...
 build_modules() {
