@@ -50,6 +50,7 @@ constexpr Micros k_try_reclaimer_again = Seconds(30);
 constexpr Micros k_try_reclaimer_most = Seconds(600);
 // A module may be loaded after the agent.
 constexpr Micros k_look_for_shim_again = Seconds(30);
+constexpr Micros k_coldness_age = Seconds(10);  // of what is known of used memory
 
 const char* problem_word(ErrorCode code) {
     switch (code) {
@@ -300,16 +301,32 @@ void Agent::scale(Time now, bool pressed) {
                                  .psi = autoscale::psi_share(loop_, autoscale::k_psi_window),
                                  .pressed = pressed,
                                  .holding = decision_.state == AgentState::holding,
-                                 .taken_total = scaler_->report().taken_total};
+                                 .had_all = scaler_->report().had_all};
     const scaling::Action before = scaling_.action;
     scaling_ = scaling::step(*policy_, sample, scaling_loop_, now);
-    if (const Status status = scaler_->order(scaling_); !status) {
+    if (const Status status = scaler_->order(scaling_, coldness(now)); !status) {
         set_problem("no-shim", status.error().message);
     }
     if (config_.verbose || scaling_.action != before) {
         log(6, "scaling: " + scaling_.reason);
     }
     scale_at_ = now + scaling_.next_step;
+}
+
+// Only worth its price while used memory is moved about.
+std::shared_ptr<const scaling::Coldness> Agent::coldness(Time now) {
+    if (!reclaimer_ || !scaler_->report().migrates) {
+        return coldness_;
+    }
+    const auto report = reclaimer_->report();
+    if (report.seen && report.seen_at != cold_at_) {
+        coldness_ = std::make_shared<const scaling::Coldness>(*report.seen);
+        cold_at_ = report.seen_at;
+    }
+    if (now - cold_at_ >= k_coldness_age) {
+        reclaimer_->look();
+    }
+    return coldness_;
 }
 
 void Agent::stop_at_once() {

@@ -44,6 +44,7 @@ class Agent {
     // The other loop: how much of its memory the guest keeps.
     void scale(Time now, bool pressed);
     void open_scaler(Time now);
+    [[nodiscard]] std::shared_ptr<const scaling::Coldness> coldness(Time now);
     [[nodiscard]] proto::Outcome answer(const proto::Command& command, Peer peer, Time now);
     [[nodiscard]] AgentStatus status(Time now) const;
     void say(const autoscale::Decision& decision);
@@ -77,6 +78,8 @@ class Agent {
     autoscale::Decision decision_;
     scaling::State scaling_loop_;
     scaling::Decision scaling_;
+    std::shared_ptr<const scaling::Coldness> coldness_;
+    Time cold_at_{};  // when it was seen
     platform::BalloonDevice::State balloon_;
     Time scale_at_{};
     Observation seen_;

@@ -241,6 +241,11 @@ Status Reclaimer::stop_now() {
     return {};
 }
 
+void Reclaimer::look() {
+    const std::lock_guard lock(mutex_);
+    look_ = true;
+}
+
 bool Reclaimer::wanted() const {
     const std::lock_guard lock(mutex_);
     return ordered_.has_value() && !quit_;
@@ -526,8 +531,36 @@ Status Reclaimer::change(const autoscale::Decision& decision) {
     }
     if (quick || now - totals_at_ >= k_totals_age_calm) {
         totals_at_ = now;
-        return update_totals();
+        if (const Status status = update_totals(); !status) {
+            return status;
+        }
     }
+    return take_snapshot();
+}
+
+Status Reclaimer::take_snapshot() {
+    {
+        const std::lock_guard lock(mutex_);
+        if (!std::exchange(look_, false)) {
+            return {};
+        }
+    }
+    using damon::StateCommand;
+    if (const Status status = sysfs_.command(k_kdamond, StateCommand::update_schemes_tried_regions);
+        !status) {
+        return status.error().in("asking what is cold");
+    }
+    const auto tried = sysfs_.tried_regions(k_kdamond, autoscale::k_monitored_scheme);
+    // A thousand directories would stay in the kernel's memory.
+    (void)sysfs_.command(k_kdamond, StateCommand::clear_schemes_tried_regions);
+    if (!tried) {
+        return tried.error().in("reading what is cold");
+    }
+    const auto& intervals = written_.at(0).contexts.at(0).attrs.intervals;
+    auto seen = std::make_shared<const damon::Snapshot>(damon::take_snapshot(*tried, intervals));
+    const std::lock_guard lock(mutex_);
+    report_.seen = std::move(seen);
+    report_.seen_at = platform::now();
     return {};
 }
 

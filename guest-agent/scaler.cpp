@@ -45,13 +45,15 @@ Result<platform::BalloonDevice::State> Scaler::observe() {
     return device_.state();
 }
 
-Status Scaler::order(const scaling::Decision& decision) {
+Status Scaler::order(const scaling::Decision& decision,
+                     std::shared_ptr<const scaling::Coldness> coldness) {
     {
         const std::lock_guard lock(mutex_);
         ++order_;
         ordered_.reset();
+        report_.had_all = false;
         if (decision.action == scaling::Action::take) {
-            ordered_ = decision.take;
+            ordered_ = Order{.amounts = decision.take, .coldness = std::move(coldness)};
         }
     }
     changed_.notify_one();
@@ -70,16 +72,16 @@ void Scaler::work() {
         if (quit_) {
             return;
         }
-        const scaling::Amounts amounts = *std::exchange(ordered_, std::nullopt);
+        const Order order = *std::exchange(ordered_, std::nullopt);
         const uint64_t number = order_;
         lock.unlock();
-        const Status status = take(amounts, number);
+        const Status status = take(order, number);
         lock.lock();
         report_.error = status ? std::nullopt : std::optional(status.error());
     }
 }
 
-Status Scaler::take(const scaling::Amounts& amounts, uint64_t number) {
+Status Scaler::take(const Order& order, uint64_t number) {
     const auto state = device_.state();
     if (!state) {
         return state.error();
@@ -88,7 +90,12 @@ Status Scaler::take(const scaling::Amounts& amounts, uint64_t number) {
     if (!windows) {
         return windows.error();
     }
-    for (const auto& row : scaling::take_rows(*windows, amounts, back_off_, platform::now())) {
+    const auto rows =
+        scaling::take_rows(*windows, order.amounts, back_off_,
+                           order.coldness ? *order.coldness : scaling::Coldness(), platform::now());
+    bool had_all = scaling::use_up(rows, order.amounts);
+    bool migrates = false;
+    for (const auto& row : rows) {
         if (order_ != number) {
             return {};
         }
@@ -98,15 +105,16 @@ Status Scaler::take(const scaling::Amounts& amounts, uint64_t number) {
         }
         if (!row.free_only) {
             back_off_.failed(row.window, outcome->busy, platform::now());
+            migrates = true;
         }
-        {
-            const std::lock_guard lock(mutex_);
-            report_.taken_total += scaling::size_of({.window = row.window, .bits = outcome->done});
-        }
+        had_all = had_all && outcome->done == row.bits;
         if (outcome->no_memory != 0) {
-            return {};
+            break;
         }
     }
+    const std::lock_guard lock(mutex_);
+    report_.had_all = had_all && order_ == number;
+    report_.migrates = migrates;
     return {};
 }
 

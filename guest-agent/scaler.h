@@ -29,11 +29,13 @@ class Scaler {
     // Also tells the shim that this agent is alive.
     [[nodiscard]] Result<platform::BalloonDevice::State> observe();
     // The latest order counts. Any order ends what an earlier one still takes, between two calls of
-    // the shim; `give` is carried out here.
-    Status order(const scaling::Decision& decision);
+    // the shim; `give` is carried out here. `coldness`: of used blocks; may be null.
+    Status order(const scaling::Decision& decision,
+                 std::shared_ptr<const scaling::Coldness> coldness);
 
     struct Report {
-        Bytes taken_total;           // by this object
+        bool had_all = false;        // scaling::Sample::had_all
+        bool migrates = false;       // the last order to take moved used memory away
         std::optional<Error> error;  // why the last order could not be carried out
     };
     [[nodiscard]] Report report() const;
@@ -43,7 +45,11 @@ class Scaler {
   private:
     explicit Scaler(platform::BalloonDevice device);
     void work();
-    [[nodiscard]] Status take(const scaling::Amounts& amounts, uint64_t number);
+    struct Order {
+        scaling::Amounts amounts;
+        std::shared_ptr<const scaling::Coldness> coldness;
+    };
+    [[nodiscard]] Status take(const Order& order, uint64_t number);
     [[nodiscard]] Status give(Bytes amount);
 
     platform::BalloonDevice device_;  // its calls are independent of each other
@@ -51,7 +57,7 @@ class Scaler {
 
     mutable std::mutex mutex_;  // protects what follows
     std::condition_variable changed_;
-    std::optional<scaling::Amounts> ordered_;
+    std::optional<Order> ordered_;
     bool quit_ = false;
     Report report_;
     std::atomic<uint64_t> order_{0};  // counts orders: an older one is over

@@ -56,14 +56,25 @@ bool acma_below_floor(unsigned long pages)
 
 /*
  * Migrating needs as much free memory elsewhere as it frees here, and what is
- * free is left above the watermark at which kswapd stops.
+ * free is left above the watermarks at which kswapd stops. What does not find a
+ * page in this zone gets one of a lower zone of the node, so that all of these
+ * count; never of a higher one.
  */
 static bool has_room(unsigned long pfn, unsigned long pages)
 {
 	struct zone *zone = page_zone(pfn_to_page(pfn));
+	unsigned long room = 0;
+	int i;
 
-	return zone_page_state(zone, NR_FREE_PAGES) >= high_wmark_pages(zone) + 2 * pages &&
-	       !acma_below_floor(pages);
+	for (i = zone_idx(zone); i >= 0; i--) {
+		struct zone *lower = &zone->zone_pgdat->node_zones[i];
+		unsigned long free = zone_page_state(lower, NR_FREE_PAGES);
+		unsigned long kept = high_wmark_pages(lower) + lower->lowmem_reserve[zone_idx(zone)];
+
+		if (populated_zone(lower) && free > kept)
+			room += free - kept;
+	}
+	return room >= 2 * pages && !acma_below_floor(pages);
 }
 
 /* Entirely in buddy's hands? Read without the zone's lock: true a moment ago. */
@@ -164,9 +175,10 @@ static u8 result_of(int err)
 }
 
 /*
- * One adjacent row of blocks at once, a power of two and aligned, which costs hardly more than one block:
- * isolating, draining and the LRU caches come once. What turns out not to be
- * free is tried alone. Returns the bits of what was taken.
+ * One adjacent row of blocks at once, a power of two and aligned, which costs
+ * hardly more than one block: isolating, draining and the LRU caches come once.
+ * Used pages of a row move out of all of it, not into its next block. A row that
+ * cannot be taken is tried block by block. Returns the bits of what was taken.
  */
 static u64 take_row(u64 window, unsigned int first, unsigned int nr, u8 *result)
 {
@@ -175,6 +187,10 @@ static u64 take_row(u64 window, unsigned int first, unsigned int nr, u8 *result)
 	unsigned int i;
 	int err;
 
+	if (fatal_signal_pending(current)) {
+		set_results(result, acma_bits(first, nr), ACMA_NOT_TRIED);
+		return 0;
+	}
 	while (nr > 1 && !has_room(pfn, nr * ACMA_BLOCK_PAGES)) {
 		/* From above: the highest blocks come first. */
 		unsigned int left = nr / 2;
@@ -194,13 +210,8 @@ static u64 take_row(u64 window, unsigned int first, unsigned int nr, u8 *result)
 		return acma_bits(first, nr);
 	if (err != -EBUSY || nr == 1)
 		return 0;
-	for (i = nr; i-- > 0;) {
-		if (fatal_signal_pending(current)) {
-			set_results(result, acma_bits(first, i + 1), ACMA_NOT_TRIED);
-			break;
-		}
+	for (i = nr; i-- > 0;)
 		taken |= take_row(window, first + i, 1, result);
-	}
 	return taken;
 }
 
@@ -237,13 +248,13 @@ static void note_failures(struct acma *acma, u64 window, u64 failed, u64 taken)
  * @flags: ACMA_ALLOC_*
  * @result: out: what became of each wanted block, by its place in the window
  *
- * Free blocks first, whole rows of them at once; then used ones by migration,
- * from the highest down.
+ * Free blocks first, then used ones by migration; whole rows at once, from the
+ * highest down.
  */
 void acma_take(struct acma *acma, u64 window, u64 want, u32 flags, u8 *result)
 {
 	struct acma_words *words = &acma->map.window[window];
-	u64 candidates, free, used, taken, bits = 0;
+	u64 candidates, free, used, taken;
 
 	spin_lock(&acma->lock);
 	candidates = want & words->present & ~words->owned;
@@ -261,15 +272,7 @@ void acma_take(struct acma *acma, u64 window, u64 want, u32 flags, u8 *result)
 	if (flags & ACMA_ALLOC_FREE_ONLY)
 		set_results(result, used, ACMA_USED);
 	else
-		for (bits = used; bits; bits &= ~acma_highest(bits, 1)) {
-			unsigned int i = 63 - __builtin_clzll(bits);
-
-			if (fatal_signal_pending(current)) {
-				set_results(result, bits, ACMA_NOT_TRIED);
-				break;
-			}
-			taken |= take_row(window, i, 1, result);
-		}
+		taken |= take_rows(window, used, result);
 	if (!(flags & ACMA_ALLOC_FREE_ONLY))
 		note_failures(acma, window, used & ~taken, taken & used);
 	if (taken) {

@@ -130,6 +130,40 @@ Result<DamonSysfs::Done> DamonSysfs::scheme_done(size_t kdamond, size_t scheme) 
     return Done{.tried = Bytes(*tried), .applied = Bytes(*applied), .full_windows = *full_windows};
 }
 
+Result<damon::TriedRegions> DamonSysfs::tried_regions(size_t kdamond, size_t scheme) const {
+    const std::string dir = path(
+        kdamond_file(kdamond, "contexts/0/schemes/" + std::to_string(scheme) + "/tried_regions"));
+    damon::TriedRegions tried;
+    std::error_code err;
+    for (auto entry = std::filesystem::directory_iterator(dir, err);
+         entry != std::filesystem::directory_iterator(); entry.increment(err)) {
+        if (err || !entry->is_directory(err)) {
+            continue;
+        }
+        const std::string region = entry->path().string() + "/";
+        const auto start = read_number(region + "start");
+        const auto end = read_number(region + "end");
+        const auto accesses = read_number(region + "nr_accesses");
+        const auto age = read_number(region + "age");
+        for (const auto* number : {&start, &end, &accesses, &age}) {
+            if (!*number) {
+                return number->error();
+            }
+        }
+        tried.regions.push_back({.start = damon::Address(*start),
+                                 .end = damon::Address(*end),
+                                 .nr_accesses = SampleCount(*accesses),
+                                 .age = AggrIntervals(*age)});
+        tried.total += Bytes(*end - std::min(*start, *end));
+    }
+    if (err) {
+        return error_from_errno(err.value(), dir);
+    }
+    std::sort(tried.regions.begin(), tried.regions.end(),
+              [](const auto& a, const auto& b) { return a.start < b.start; });
+    return tried;
+}
+
 Result<damon::Features> DamonSysfs::detect_features() const {
     const damon::Staging staging = damon::staging();
     if (Status status = apply(staging.build); !status) {

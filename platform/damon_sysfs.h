@@ -60,6 +60,10 @@ class DamonSysfs {
     };
     [[nodiscard]] Result<Done> scheme_done(size_t kdamond, size_t scheme) const;
 
+    // The regions that a scheme tried in one pass, as of the last update_schemes_tried_regions, by
+    // address: start, end, nr_accesses and age.
+    [[nodiscard]] Result<damon::TriedRegions> tried_regions(size_t kdamond, size_t scheme) const;
+
     // Stages a dummy tree to see what this kernel has, and clears it again. The tree must be free.
     [[nodiscard]] Result<damon::Features> detect_features() const;
 

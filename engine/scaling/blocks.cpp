@@ -57,29 +57,45 @@ uint64_t BackOff::busy(uint64_t window, Time now) const {
 }
 
 std::vector<Row> take_rows(const std::vector<Window>& windows, Amounts amounts,
-                           const BackOff& back_off, Time now) {
+                           const BackOff& back_off, const Coldness& coldness, Time now) {
     std::vector<Row> rows;
     uint64_t left = blocks_in(amounts.all);
     uint64_t left_to_migrate = blocks_in(amounts.migrated);
-    for (auto window = windows.rbegin(); window != windows.rend() && left > 0; ++window) {
-        const uint64_t there = window->present & ~window->owned;
-        const uint64_t free = highest(there & window->free, left);
+    // Whether all of it is taken or not worth emptying: then the next one's turn has come.
+    const auto take_from = [&](const Window& window) {
+        const uint64_t there = window.present & ~window.owned;
+        const uint64_t free = highest(there & window.free, left);
         if (free != 0) {
-            rows.push_back({.window = window->number, .bits = free, .free_only = true});
+            rows.push_back({.window = window.number, .bits = free, .free_only = true});
             left -= count(free);
         }
-        const uint64_t used = there & ~window->free & ~back_off.busy(window->number, now);
-        const uint64_t moved = highest(used, std::min(left, left_to_migrate));
+        const uint64_t used = there & ~window.free & ~back_off.busy(window.number, now);
+        const uint64_t moved =
+            coldness.coldest(window.number, used, std::min(left, left_to_migrate));
         if (moved != 0) {
-            rows.push_back({.window = window->number, .bits = moved, .free_only = false});
+            rows.push_back({.window = window.number, .bits = moved, .free_only = false});
             left -= count(moved);
             left_to_migrate -= count(moved);
         }
-        if (moved != used) {
-            break;
+        return moved == used && left > 0;
+    };
+    for (const bool spoilt : {false, true}) {
+        for (auto window = windows.rbegin(); window != windows.rend(); ++window) {
+            if (back_off.spoilt(window->number) == spoilt && !take_from(*window)) {
+                return rows;
+            }
         }
     }
     return rows;
+}
+
+bool use_up(const std::vector<Row>& rows, Amounts amounts) {
+    Amounts left = amounts;
+    for (const Row& row : rows) {
+        left.all -= size_of(row);
+        left.migrated -= row.free_only ? Bytes(0) : size_of(row);
+    }
+    return left.all < k_block || left.migrated < k_block;
 }
 
 std::vector<Row> give_rows(const std::vector<Window>& windows, Bytes amount) {

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Which blocks scale-down takes, and which scale-up gives back. The rules are the talk's: take from
 // the highest memory block that is not fully taken, give back from the lowest that is partly taken;
-// inside it free memory before used. Blocks that cannot be emptied are skipped with back-off.
+// inside it free memory before used, and coldest first. Blocks that cannot be emptied are skipped
+// with back-off.
 #pragma once
 
 #include <cstdint>
@@ -9,6 +10,7 @@
 #include <vector>
 
 #include "engine/base/units.h"
+#include "engine/scaling/coldness.h"
 
 namespace acma::scaling {
 
@@ -41,6 +43,8 @@ class BackOff {
     void failed(uint64_t window, uint64_t busy, Time now);
     // What of a window is not worth trying.
     [[nodiscard]] uint64_t busy(uint64_t window, Time now) const;
+    // Something in it did not move when it was last tried: it will hardly be taken as a whole.
+    [[nodiscard]] bool spoilt(uint64_t window) const { return failures_.contains(window); }
     bool operator==(const BackOff&) const = default;
 
   private:
@@ -63,9 +67,14 @@ struct Amounts {
 
 // At most `amounts`, in the order in which they are to be taken. `windows` by number, ascending.
 // While a window has used blocks that may be worth emptying, nothing is taken below it: what is
-// taken would be scattered over all of memory.
+// taken would be scattered over all of memory. Windows that cannot be had as a whole come last:
+// what moves out of the others needs room, and whole memory blocks are worth more.
 [[nodiscard]] std::vector<Row> take_rows(const std::vector<Window>& windows, Amounts amounts,
-                                         const BackOff& back_off, Time now);
+                                         const BackOff& back_off, const Coldness& coldness,
+                                         Time now);
+
+// Whether there was as much to take as `amounts` allow, in all or by migration.
+[[nodiscard]] bool use_up(const std::vector<Row>& rows, Amounts amounts);
 
 // At least `amount`, as far as there is so much that the host has confirmed.
 [[nodiscard]] std::vector<Row> give_rows(const std::vector<Window>& windows, Bytes amount);

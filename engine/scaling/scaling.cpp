@@ -25,6 +25,13 @@ feedback::Score pressure(const Policy& policy, const Sample& sample) {
     return feedback::score(sample.psi.count(), policy.psi.count());
 }
 
+// Giving more than is used helps nobody: PSI looks back over seconds, and what is stalled on may be
+// the swap disk. What was given last lies free still.
+bool lies_free(const Sample& sample, const State& state, Time now) {
+    return state.burst > Bytes(0) && now - state.gave_at < k_hold_first &&
+           sample.mem_free >= reserve(sample) + state.burst;
+}
+
 // Whatever asks for memory back gets more with each step that it goes on asking.
 Bytes next_burst(const Policy& policy, const Sample& sample, State& state, Time now) {
     const feedback::Bounds bounds{.floor = k_give_least.count(),
@@ -44,6 +51,10 @@ Decision resting(Micros next_step, std::string reason) {
 
 Decision give(const Policy& policy, const Sample& sample, State& state, Time now, Bytes wanted,
               const std::string& reason) {
+    if (wanted == Bytes(0) && lies_free(sample, state, now)) {
+        return resting(now - state.gave_at <= k_giving_goes_on ? k_giving_step : k_acting_step,
+                       reason + "; " + human(sample.mem_free) + " are free, which is no help");
+    }
     const Bytes burst = next_burst(policy, sample, state, now);
     const Bytes amount =
         std::min(sample.voluntary, at_least_a_block(std::max(wanted, burst) + k_block));
@@ -69,11 +80,7 @@ Bytes reserve(const Sample& sample) {
 
 Decision step(const Policy& policy, const Sample& sample, State& state, Time now) {
     const Micros passed = state.started ? now - state.stepped_at : Micros(0);
-    const Bytes taken = sample.taken_total - state.taken_total;
-    const bool limited = state.asked_to_take > Bytes(0) && taken >= state.asked_to_take;
     state.stepped_at = now;
-    state.taken_total = sample.taken_total;
-    state.asked_to_take = Bytes(0);
     if (!std::exchange(state.started, true)) {
         state.rate_per_s = k_take_first;
     }
@@ -108,25 +115,26 @@ Decision step(const Policy& policy, const Sample& sample, State& state, Time now
     }
 
     const feedback::Bounds bounds{.floor = k_take_least.count(), .ceiling = k_take_most.count()};
-    state.rate_per_s =
-        Bytes(feedback::next(state.rate_per_s.count(), pressure(policy, sample), bounds, limited));
+    state.rate_per_s = Bytes(
+        feedback::next(state.rate_per_s.count(), pressure(policy, sample), bounds, sample.had_all));
     const Bytes spare = whole_blocks(std::min(sample.mem_free - kept, sample.mem_available - kept));
     const Bytes above_min = whole_blocks(size_of_guest(sample) - policy.min_mem);
-    const Bytes now_at_most = at_least_a_block(Bytes(detail::mul_div_saturating(
-        state.rate_per_s.count(),
-        static_cast<uint64_t>(std::clamp<Micros>(passed, Millis(50), k_acting_step).count()),
-        1'000'000)));
-    const Bytes all = std::min({spare, above_min, now_at_most});
+    const auto in_a_step = [&](Bytes rate_per_s) {
+        const auto span = std::clamp<Micros>(passed, Millis(50), k_acting_step);
+        return at_least_a_block(Bytes(detail::mul_div_saturating(
+            rate_per_s.count(), static_cast<uint64_t>(span.count()), 1'000'000)));
+    };
+    const Bytes all = std::min({spare, above_min, in_a_step(state.rate_per_s)});
     if (all == Bytes(0)) {
         return resting(k_resting_step, why_not_more(sample, policy));
     }
-    state.asked_to_take = all;
-    return Decision{
-        .action = Action::take,
-        .take = {.all = all, .migrated = at_least_a_block(now_at_most / k_migrated_part)},
-        .next_step = k_acting_step,
-        .reason = "up to " + human(all) + " are taken, at " + human(state.rate_per_s) + "/s; " +
-                  why_not_more(sample, policy)};
+    return Decision{.action = Action::take,
+                    .take = {.all = all,
+                             .migrated = in_a_step(
+                                 std::min(state.rate_per_s / k_migrated_part, k_migrated_most))},
+                    .next_step = k_acting_step,
+                    .reason = "up to " + human(all) + " are taken, at " + human(state.rate_per_s) +
+                              "/s; " + why_not_more(sample, policy)};
 }
 
 }  // namespace acma::scaling

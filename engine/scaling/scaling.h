@@ -29,7 +29,7 @@ struct Sample {
     BasisPoints psi;       // of the last two seconds
     bool pressed = false;  // since the last step: the PSI trigger, an OOM, or reclaim began
     bool holding = false;  // page-out is in its hold-off
-    Bytes taken_total;     // by this loop, since the agent's start
+    bool had_all = false;  // the last order to take is carried out, and more could have been had
     bool operator==(const Sample&) const = default;
 };
 
@@ -46,13 +46,11 @@ struct Decision {
 
 struct State {
     Time stepped_at{};
-    Bytes rate_per_s;     // of scale-down
-    Bytes burst;          // of scale-up
-    Time gave_at{};       // last
-    Bytes asked_to_take;  // in the last step
-    Bytes taken_total;    // then
-    Time pressed_at{};    // last
-    Micros hold{0};       // nothing is taken so long after it
+    Bytes rate_per_s;   // of scale-down
+    Bytes burst;        // of scale-up
+    Time gave_at{};     // last
+    Time pressed_at{};  // last
+    Micros hold{0};     // nothing is taken so long after it
     bool started = false;
     bool operator==(const State&) const = default;
 };
@@ -63,8 +61,10 @@ struct State {
 constexpr Bytes k_take_first = 256_MiB;  // a second
 constexpr Bytes k_take_least = 32_MiB;
 constexpr Bytes k_take_most = 4_GiB;
-// Migrating costs a copy, and the pages' owners wait for it.
+// Migrating costs a copy, and the pages' owners wait for it: about 12,000 instructions a page, a
+// third of a core at the most.
 constexpr uint64_t k_migrated_part = 4;  // of the rate
+constexpr Bytes k_migrated_most = 256_MiB;
 // Memory that is needed is often needed at once: each step gives twice as much as the one before.
 constexpr Bytes k_give_least = 64_MiB;
 constexpr Micros k_giving_step = Millis(50);

@@ -10,11 +10,11 @@ import time
 
 from tests.rig.errors import RigError
 
-from . import agent, balloon, machine, reclaim
+from . import agent, balloon, consolidation, machine, reclaim
 from .report import Report
 from .subject import Programs
 
-_BENCHES = {"reclaim": reclaim, "agent": agent, "balloon": balloon}
+_BENCHES = {"reclaim": reclaim, "agent": agent, "balloon": balloon, "consolidation": consolidation}
 _EPILOG = """
 examples:
   scripts/bench reclaim --json reclaim.json       everything: 6.12 and 7.3, swap on disk and zram
@@ -22,6 +22,7 @@ examples:
   scripts/bench reclaim --case 6.12/rotating      a swap disk of a guest without the agent's udev rules
   scripts/bench agent --json agent.json
   scripts/bench balloon --kernel 6.12 --case free
+  scripts/bench consolidation --kernel 7.3
 docs/benchmarks.md says what each figure is. The exit status is 0 when the bench ran, whatever it found. Close other work
 on the machine before you believe a time: each case says how many cores others kept busy.
 """

@@ -5,6 +5,8 @@
 #include <array>
 #include <cinttypes>
 #include <cstdio>
+#include <optional>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -13,6 +15,7 @@
 
 #include "tests/workload/memory.h"
 #include "tests/workload/options.h"
+#include "tests/workload/page_cache.h"
 
 namespace acma::workload {
 namespace {
@@ -29,8 +32,10 @@ constexpr const char* k_usage =
     "cold\n"
     "  spike --mib N [--repeat R] [--pause-ms P]\n"
     "      map N MiB, write one word of each page, tell how long that took, unmap\n"
-    "  holes --mib N\n"
-    "      fill N MiB of 4 KiB pages, free every second one, keep the rest until killed\n"
+    "  holes --mib N [PATH] [--period-ms P]\n"
+    "      fill N MiB of 4 KiB pages, free every second one, keep the rest until killed, and touch "
+    "it\n"
+    "      every P ms (0: never); half of it is the page cache of PATH, if one is named\n"
     "options of touch and phases:\n"
     "  --zero-percent Z   this much of each page is zeros, the rest noise (0: incompressible)\n"
     "  --verify 1         at the end check every byte that was filled\n"
@@ -193,24 +198,61 @@ Result<int> spike(const Options& options) {
     return 0;
 }
 
-// What is used afterwards lies everywhere: in every block of what was filled, half is free.
+// What is used afterwards lies everywhere: in every block of what was filled, half is free. With a
+// file half of each block that is used is its page cache.
 Result<int> holes(const Options& options) {
     const Bytes size = options.mib("--mib", 0);
+    const std::string file = options.words().empty() ? "" : options.words().front();
+    const Millis period(options.number("--period-ms", 0));
     if (size == Bytes(0)) {
         return Error{ErrorCode::invalid, "holes needs --mib"};
     }
-    auto memory = Memory::reserve(size, Fill{});
+    const Bytes anonymous = file.empty() ? size : size / 2;
+    auto memory = Memory::reserve(anonymous, Fill{.zero_percent = 100});
     if (!memory) {
         return memory.error();
     }
     memory->avoid_huge_pages();
-    memory->first_touch(size);
-    memory->punch_holes(size);
+    std::optional<PageCache> cache;
+    if (!file.empty()) {
+        auto made = PageCache::make(file, size - anonymous);
+        if (!made) {
+            return made.error();
+        }
+        cache.emplace(std::move(*made));
+    }
+    for (Bytes done; done < anonymous; done += 1_MiB) {
+        memory->grow_to(std::min(done + 1_MiB, anonymous));
+        if (cache) {
+            if (const Status status = cache->fill(done, std::min(done + 1_MiB, size - anonymous));
+                !status) {
+                return status.error();
+            }
+        }
+    }
+    auto flusher = TranslationFlusher::make();
+    if (!flusher) {
+        return flusher.error();
+    }
+    memory->punch_holes(anonymous);
+    if (cache) {
+        if (const Status status = cache->punch_holes(); !status) {
+            return status.error();
+        }
+    }
     std::printf("{\"t_us\": %" PRId64 ", \"holes_bytes\": %" PRIu64 "}\n", now().count(),
                 size.count() / 2);
     std::fflush(stdout);
     for (;;) {
-        pause();
+        if (period == Millis(0)) {
+            pause();
+        }
+        sleep_until(now() + period);
+        flusher->flush();
+        memory->touch_left(anonymous);
+        if (cache) {
+            cache->touch();
+        }
     }
 }
 
@@ -222,7 +264,7 @@ struct Verb {
 
 int run(std::span<const std::string_view> words) {
     const std::array<Verb, 4> verbs{
-        Verb{"holes", holes, {"--mib"}},
+        Verb{"holes", holes, {"--mib", "--period-ms"}},
         Verb{"touch",
              touch,
              {"--mib", "--hot-mib", "--period-ms", "--seconds", "--zero-percent", "--verify"}},

@@ -121,6 +121,13 @@ void Memory::punch_holes(Bytes size) {
     }
 }
 
+void Memory::touch_left(Bytes size) const {
+    const size_t end = size.count() / k_page.count();
+    for (size_t index = 1; index < end; index += 2) {
+        (void)*const_cast<const volatile uint64_t*>(page(index));
+    }
+}
+
 void Memory::avoid_huge_pages() {
     (void)madvise(space_.data(), space_.size(), MADV_NOHUGEPAGE);
 }

@@ -39,6 +39,8 @@ class Memory {
     void first_touch(Bytes size);
     // Gives every second page of [0, size) back to the kernel.
     void punch_holes(Bytes size);
+    // Reads one word of each page that punch_holes() left.
+    void touch_left(Bytes size) const;
     // Pages of 4 KiB only, from now on.
     void avoid_huge_pages();
 

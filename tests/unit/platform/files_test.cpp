@@ -161,6 +161,22 @@ TEST(DamonSysfs, ReadsStatePidAndWhatASchemeDid) {
     EXPECT_EQ(sysfs.state(0).value(), damon::State::on);
     EXPECT_EQ(sysfs.pid(0).value(), -1);
     EXPECT_EQ(sysfs.scheme_done(0, 0).value().applied, 4_KiB);
+    for (const auto* region : {"0", "10", "2"}) {
+        const std::string files =
+            std::string("kdamonds/0/contexts/0/schemes/3/tried_regions/") + region + "/";
+        const std::string first = std::to_string(std::stoi(region) * 4096);
+        dir.write(files + "start", first + "\n");
+        dir.write(files + "end", std::to_string(std::stoi(region) * 4096 + 8192) + "\n");
+        dir.write(files + "nr_accesses", "3\n");
+        dir.write(files + "age", "7\n");
+    }
+    dir.write("kdamonds/0/contexts/0/schemes/3/tried_regions/total_bytes", "24576\n");
+    const auto tried = sysfs.tried_regions(0, 3).value();
+    EXPECT_EQ(tried.total, 24_KiB);
+    ASSERT_EQ(tried.regions.size(), 3U);
+    EXPECT_EQ(tried.regions[2].start, damon::Address(40'960)) << "by address, not by name";
+    EXPECT_EQ(tried.regions[2].age, AggrIntervals(7));
+    EXPECT_FALSE(sysfs.tried_regions(0, 4).ok());
     EXPECT_FALSE(sysfs.scheme_done(0, 1).ok());
     dir.write("kdamonds/0/contexts/0/schemes/0/stats/sz_tried", "many\n");
     EXPECT_FALSE(sysfs.scheme_done(0, 0).ok());

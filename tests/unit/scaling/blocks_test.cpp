@@ -19,13 +19,13 @@ Window window(uint64_t number, uint64_t owned, uint64_t free) {
 
 TEST(TakeRows, TakesTheHighestFreeBlocksOfTheHighestWindowFirst) {
     const auto rows = take_rows({window(0, 0, k_all), window(1, 0, k_all)},
-                                {.all = k_block * 3, .migrated = Bytes(0)}, {}, k_now);
+                                {.all = k_block * 3, .migrated = Bytes(0)}, {}, {}, k_now);
     ASSERT_EQ(rows.size(), 1U);
     EXPECT_EQ(rows[0], (Row{.window = 1, .bits = uint64_t{7} << 61, .free_only = true}));
 }
 
 TEST(TakeRows, TakesFreeBlocksOfAWindowBeforeItEmptiesUsedOnes) {
-    const auto rows = take_rows({window(5, 0, 0x0f)}, k_plenty, {}, k_now);
+    const auto rows = take_rows({window(5, 0, 0x0f)}, k_plenty, {}, {}, k_now);
     ASSERT_EQ(rows.size(), 2U);
     EXPECT_EQ(rows[0], (Row{.window = 5, .bits = 0x0f, .free_only = true}));
     EXPECT_EQ(rows[1], (Row{.window = 5, .bits = ~uint64_t{0x0f}, .free_only = false}));
@@ -33,7 +33,7 @@ TEST(TakeRows, TakesFreeBlocksOfAWindowBeforeItEmptiesUsedOnes) {
 
 TEST(TakeRows, TakesNothingBelowAWindowThatHasUsedBlocksLeft) {
     const auto rows = take_rows({window(0, 0, k_all), window(1, 0, 1)},
-                                {.all = 1_GiB, .migrated = k_block * 2}, {}, k_now);
+                                {.all = 1_GiB, .migrated = k_block * 2}, {}, {}, k_now);
     ASSERT_EQ(rows.size(), 2U);
     EXPECT_EQ(rows[1].window, 1U);
     EXPECT_EQ(std::popcount(rows[1].bits), 2) << "no more than may be migrated";
@@ -42,20 +42,81 @@ TEST(TakeRows, TakesNothingBelowAWindowThatHasUsedBlocksLeft) {
 TEST(TakeRows, SkipsBlocksThatDidNotMoveUntilTheirWaitIsOver) {
     BackOff back_off;
     back_off.failed(1, ~uint64_t{1}, k_now);
-    const std::vector<Window> windows{window(0, 0, k_all), window(1, 0, 1)};
-    const auto rows = take_rows(windows, k_plenty, back_off, k_now + k_busy_first / 2);
-    ASSERT_EQ(rows.size(), 2U);
+    const std::vector<Window> windows{window(1, 0, 1)};
+    const auto rows = take_rows(windows, k_plenty, back_off, {}, k_now + k_busy_first / 2);
+    ASSERT_EQ(rows.size(), 1U);
     EXPECT_EQ(rows[0], (Row{.window = 1, .bits = 1, .free_only = true}));
+    EXPECT_FALSE(take_rows(windows, k_plenty, back_off, {}, k_now + k_busy_first)[1].free_only);
+}
+
+TEST(TakeRows, TakesWindowsThatCannotBeHadAsAWholeLast) {
+    BackOff back_off;
+    back_off.failed(2, 1, k_now);
+    const std::vector<Window> windows{window(0, 0, k_all), window(1, 0, 0), window(2, 0, k_all)};
+    const auto rows = take_rows(windows, k_plenty, back_off, {}, k_now);
+    ASSERT_EQ(rows.size(), 3U);
+    EXPECT_EQ(rows[0].window, 1U);
     EXPECT_EQ(rows[1].window, 0U);
-    EXPECT_FALSE(take_rows(windows, k_plenty, back_off, k_now + k_busy_first)[1].free_only);
+    EXPECT_EQ(rows[2].window, 2U);
 }
 
 TEST(TakeRows, LeavesOutHolesAndWhatIsOwned) {
     const Window odd{.number = 2, .present = 0xff, .owned = 0x0f, .free = 0xff};
-    const auto rows = take_rows({odd}, k_plenty, {}, k_now);
+    const auto rows = take_rows({odd}, k_plenty, {}, {}, k_now);
     ASSERT_EQ(rows.size(), 1U);
     EXPECT_EQ(rows[0].bits, 0xf0U);
-    EXPECT_TRUE(take_rows({}, k_plenty, {}, k_now).empty());
+    EXPECT_TRUE(take_rows({}, k_plenty, {}, {}, k_now).empty());
+}
+
+damon::SnapshotRegion seen(uint64_t first_block, uint64_t blocks, BasisPoints rate, Micros age) {
+    return {.region = {.start = damon::Address(first_block * k_block.count()),
+                       .end = damon::Address((first_block + blocks) * k_block.count())},
+            .access_rate = rate,
+            .age = age};
+}
+
+TEST(Coldness, CountsTheHottestPartOfABlock) {
+    damon::Snapshot snapshot{.regions = {seen(0, 2, 0_bp, Seconds(9)), seen(2, 1, 5_bp, Seconds(9)),
+                                         seen(4, 1, 0_bp, Seconds(3))}};
+    snapshot.regions[0].region.end = damon::Address(k_block.count() * 2 + 4096);
+    snapshot.regions[1].region.start = snapshot.regions[0].region.end;
+    const Coldness coldness(snapshot);
+    EXPECT_EQ(coldness.idle(0), Micros(Seconds(9)));
+    EXPECT_EQ(coldness.idle(1), Micros(Seconds(9)));
+    EXPECT_EQ(coldness.idle(2), Micros(0));
+    EXPECT_EQ(coldness.idle(3), std::nullopt);
+    EXPECT_EQ(coldness.idle(4), Micros(Seconds(3)));
+    EXPECT_EQ(Coldness().idle(0), std::nullopt);
+}
+
+TEST(TakeRows, EmptiesTheColdestBlocksOfAWindowFirstAndThoseInUseLast) {
+    const uint64_t base = 64;
+    const Coldness coldness(damon::Snapshot{.regions = {
+                                                seen(base + 0, 4, 0_bp, Seconds(5)),
+                                                seen(base + 4, 4, 0_bp, Seconds(60)),
+                                                seen(base + 60, 4, 100_bp, Seconds(60)),
+                                            }});
+    const auto bits = [&](uint64_t blocks) {
+        return take_rows({window(1, 0, 0)}, {.all = 1_GiB, .migrated = k_block * blocks}, {},
+                         coldness, k_now)
+            .at(0)
+            .bits;
+    };
+    EXPECT_EQ(bits(2), 0xc0U);
+    EXPECT_EQ(bits(8), 0xffU);
+    EXPECT_EQ(bits(9), 0xffU | uint64_t{1} << 59);
+    EXPECT_EQ(bits(60), k_all >> 4);
+    EXPECT_EQ(bits(61), k_all >> 4 | uint64_t{1} << 63);
+}
+
+TEST(TakeRows, TellsWhetherTheAmountsWereTheLimit) {
+    const std::vector<Window> windows{window(0, 0, k_all), window(1, 0, 1)};
+    const auto of = [&](Amounts amounts) {
+        return use_up(take_rows(windows, amounts, {}, {}, k_now), amounts);
+    };
+    EXPECT_TRUE(of({.all = k_block * 4, .migrated = k_block * 9}));
+    EXPECT_TRUE(of({.all = 1_GiB, .migrated = k_block * 9}));
+    EXPECT_FALSE(of(k_plenty)) << "there was no more";
 }
 
 TEST(BackOff, WaitsTwiceAsLongEachTimeAndForgetsAWindowThatMoved) {
@@ -117,12 +178,12 @@ TEST(TakeRows, KeepsItsPromisesForAnyMap) {
         Bytes migrated;
         std::map<uint64_t, uint64_t> taken;
         uint64_t lowest_so_far = UINT64_MAX;
-        for (const Row& row : take_rows(windows, amounts, {}, k_now)) {
+        for (const Row& row : take_rows(windows, amounts, {}, {}, k_now)) {
             const Window& of = windows.at(row.window / 3);
             EXPECT_EQ(row.bits & ~(of.present & ~of.owned), 0U);
             EXPECT_EQ(row.bits & taken[row.window], 0U);
             EXPECT_EQ(row.free_only, (row.bits & ~of.free) == 0U);
-            EXPECT_LE(row.window, lowest_so_far);
+            EXPECT_LE(row.window, lowest_so_far);  // nothing is spoilt here
             lowest_so_far = row.window;
             taken[row.window] |= row.bits;
             all += size_of(row);

@@ -24,6 +24,7 @@ class Loop {
 
     Decision once() {
         const Decision decision = step(policy, sample, state, now);
+        sample.had_all = decision.action == Action::take;
         if (decision.action == Action::take) {
             move(decision.take.all, 1);
         } else if (decision.action == Action::give) {
@@ -51,7 +52,6 @@ class Loop {
         if (sign > 0) {
             sample.owned += amount;
             sample.voluntary += amount;
-            sample.taken_total += amount;
             sample.mem_free -= amount;
             sample.mem_available -= amount;
         } else {
@@ -96,8 +96,21 @@ TEST(ScalingStep, GivesABurstUnderPressureAndMoreWhileItLasts) {
         ASSERT_EQ(decision.action, Action::give) << decision.reason;
         EXPECT_GT(decision.give, last);
         last = decision.give;
+        loop.sample.mem_free = 10_MiB;  // all of it is used at once
     }
     EXPECT_EQ(loop.once().action, Action::hold) << "nothing is taken soon after";
+}
+
+TEST(ScalingStep, GivesNoMoreWhileWhatItGaveLiesFree) {
+    Loop loop(idle());
+    loop.run(Seconds(30));
+    const Bytes owned = loop.sample.owned;
+    loop.sample.psi = 70_bp;  // looks back over two seconds
+    for (const Time end = loop.now + Seconds(2); loop.now < end;) {
+        (void)loop.once();
+    }
+    EXPECT_GE(loop.sample.owned + k_give_least * 2, owned);
+    EXPECT_NE(loop.once().reason.find("no help"), std::string::npos) << loop.once().reason;
 }
 
 TEST(ScalingStep, TakesAgainAfterTheHold) {
