@@ -254,7 +254,7 @@ void Agent::step(Time now) {
 
 void Agent::open_scaler(Time now) {
     scaler_at_ = now + k_look_for_shim_again;
-    auto scaler = Scaler::open(paths_.shim);
+    auto scaler = Scaler::open(paths_.shim, paths_.memory_blocks);
     if (!scaler) {
         // Without it free page reporting gives memory back: nothing is missing that was promised.
         if (scaler.error().code != ErrorCode::not_found) {

@@ -15,6 +15,7 @@
 #include "guest-agent/reclaimer.h"
 #include "guest-agent/sampler.h"
 #include "guest-agent/scaler.h"
+#include "platform/memory_block.h"
 
 namespace acma::agent {
 
@@ -22,6 +23,7 @@ struct Paths {
     std::string proc = "/proc";
     std::string deadman = "/usr/libexec/acma-deadman";
     std::string shim = "/dev/acma";
+    std::string memory_blocks = platform::k_memory_dir;
     ReclaimerPaths reclaimer;
 };
 

@@ -20,7 +20,8 @@ namespace acma::agent {
 class Scaler {
   public:
     // Attaches to the shim. not_found: there is none; busy: another agent is attached.
-    [[nodiscard]] static Result<std::unique_ptr<Scaler>> open(const std::string& path);
+    [[nodiscard]] static Result<std::unique_ptr<Scaler>> open(const std::string& path,
+                                                              const std::string& memory_dir);
     // What is voluntary stays for the hold-off, then the shim gives it back.
     ~Scaler();
     Scaler(const Scaler&) = delete;
@@ -43,17 +44,20 @@ class Scaler {
     [[nodiscard]] int fd() const { return device_.fd(); }
 
   private:
-    explicit Scaler(platform::BalloonDevice device);
+    Scaler(platform::BalloonDevice device, std::string memory_dir);
     void work();
     struct Order {
         scaling::Amounts amounts;
         std::shared_ptr<const scaling::Coldness> coldness;
     };
     [[nodiscard]] Status take(const Order& order, uint64_t number);
+    [[nodiscard]] Result<platform::BalloonDevice::Outcome> take_row(const scaling::Row& row,
+                                                                    bool zeroes);
     [[nodiscard]] Status give(Bytes amount);
 
     platform::BalloonDevice device_;  // its calls are independent of each other
-    scaling::BackOff back_off_;       // the worker's
+    const std::string memory_dir_;
+    scaling::BackOff back_off_;  // the worker's
 
     mutable std::mutex mutex_;  // protects what follows
     std::condition_variable changed_;

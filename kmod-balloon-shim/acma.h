@@ -5,6 +5,7 @@
  *   map.c      which blocks are owned; pure
  *   blocks.c   taking blocks from the kernel and giving them back
  *   hotplug.c  memory that comes and goes
+ *   keep.c     taking a free memory block without touching it
  *   pages.c    single pages, where a host asks for more than blocks can give
  *   host.c     telling the host: report, inflate and deflate queues
  *   target.c   what the host asks for, and how it is met
@@ -53,6 +54,18 @@ struct acma_agent {
 	unsigned long hold_off;
 	unsigned long seen;
 	unsigned long left;
+};
+
+/**
+ * struct acma_keep - the memory block that is kept when it comes online (keep.c)
+ * @file: who asked for it, or NULL
+ * @window: its number; stays when @file is gone
+ * @bits: blocks that came online
+ */
+struct acma_keep {
+	struct file *file;
+	u64 window;
+	u64 bits;
 };
 
 /*
@@ -128,6 +141,8 @@ struct acma {
 	bool misc_on;
 	struct acma_agent agent;
 	wait_queue_head_t events;
+	struct acma_keep keep;
+	u64 gone;			/* window that went offline to be kept, or ACMA_NO_WINDOW */
 	u64 event;
 	u64 target_changes;
 	u64 oom_freed;
@@ -177,11 +192,17 @@ u64 acma_owned_pfns(struct acma *acma);
 u64 acma_voluntary_blocks(struct acma *acma);
 unsigned long acma_floor_pages(void);
 bool acma_below_floor(unsigned long pages);
+bool acma_has_room(unsigned long pfn, unsigned long pages);
 void acma_look_for_ram(struct acma *acma, u64 first, u64 last);
 
 /* hotplug.c */
 int acma_hotplug_start(struct acma *acma);
 void acma_hotplug_stop(struct acma *acma);
+
+/* keep.c */
+int acma_keep_begin(struct acma *acma, struct file *file, u64 window);
+void acma_keep_online(struct acma *acma, u64 window);
+u64 acma_keep_end(struct acma *acma, struct file *file);
 
 /* pages.c */
 void acma_pages_init(struct acma *acma);

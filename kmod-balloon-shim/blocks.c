@@ -54,13 +54,19 @@ bool acma_below_floor(unsigned long pages)
 	return si_mem_available() < (long)(acma_floor_pages() + pages);
 }
 
-/*
+/**
+ * acma_has_room() - would enough be left?
+ * @pfn: first page of what is to be taken
+ * @pages: how many
+ *
  * Migrating needs as much free memory elsewhere as it frees here, and what is
  * free is left above the watermarks at which kswapd stops. What does not find a
  * page in this zone gets one of a lower zone of the node, so that all of these
  * count; never of a higher one.
+ *
+ * Return: whether they may be taken
  */
-static bool has_room(unsigned long pfn, unsigned long pages)
+bool acma_has_room(unsigned long pfn, unsigned long pages)
 {
 	struct zone *zone = page_zone(pfn_to_page(pfn));
 	unsigned long room = 0;
@@ -69,7 +75,8 @@ static bool has_room(unsigned long pfn, unsigned long pages)
 	for (i = zone_idx(zone); i >= 0; i--) {
 		struct zone *lower = &zone->zone_pgdat->node_zones[i];
 		unsigned long free = zone_page_state(lower, NR_FREE_PAGES);
-		unsigned long kept = high_wmark_pages(lower) + lower->lowmem_reserve[zone_idx(zone)];
+		unsigned long kept = high_wmark_pages(lower) +
+				     lower->lowmem_reserve[zone_idx(zone)];
 
 		if (populated_zone(lower) && free > kept)
 			room += free - kept;
@@ -191,7 +198,7 @@ static u64 take_row(u64 window, unsigned int first, unsigned int nr, u8 *result)
 		set_results(result, acma_bits(first, nr), ACMA_NOT_TRIED);
 		return 0;
 	}
-	while (nr > 1 && !has_room(pfn, nr * ACMA_BLOCK_PAGES)) {
+	while (nr > 1 && !acma_has_room(pfn, nr * ACMA_BLOCK_PAGES)) {
 		/* From above: the highest blocks come first. */
 		unsigned int left = nr / 2;
 
@@ -200,7 +207,7 @@ static u64 take_row(u64 window, unsigned int first, unsigned int nr, u8 *result)
 		nr -= left;
 		pfn = block_pfn(window_block(window) + first);
 	}
-	if (!has_room(pfn, nr * ACMA_BLOCK_PAGES)) {
+	if (!acma_has_room(pfn, nr * ACMA_BLOCK_PAGES)) {
 		set_results(result, acma_bits(first, nr), ACMA_NO_MEMORY);
 		return 0;
 	}

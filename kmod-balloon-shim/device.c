@@ -22,8 +22,9 @@
 static_assert(sizeof(struct acma_blocks) == 80);
 static_assert(sizeof(struct acma_window) == 48);
 static_assert(sizeof(struct acma_map_query) == 16 + ACMA_MAP_WINDOWS * 48);
-static_assert(sizeof(struct acma_state) == 152);
+static_assert(sizeof(struct acma_state) == 160);
 static_assert(sizeof(struct acma_attach) == 16);
+static_assert(sizeof(struct acma_keep_window) == 16);
 
 /**
  * struct opened - one open file
@@ -74,6 +75,7 @@ static int acma_release(struct inode *inode, struct file *file)
 	}
 	spin_unlock(&acma->lock);
 	down_read(&acma->alive);
+	acma_keep_end(acma, file);
 	if (left && acma->misc_on) {
 		acma_relief_look(acma, 0);
 		acma_target_look(acma, 0);	/* the module's turn */
@@ -248,6 +250,8 @@ static u32 state_flags(struct acma *acma)
 		flags |= ACMA_ATTACHED;
 	if (acma->suspended)
 		flags |= ACMA_SUSPENDED;
+	if (want_init_on_alloc(GFP_KERNEL))
+		flags |= ACMA_ZEROES;
 	return flags;
 }
 
@@ -278,6 +282,7 @@ static long ioctl_state(struct opened *opened, void __user *arg)
 	state.taken_bytes = acma->taken * ACMA_BLOCK_BYTES;
 	state.freed_bytes = acma->freed * ACMA_BLOCK_BYTES;
 	state.descriptors = atomic64_read(&acma->descriptors);
+	state.gone_window = acma->gone;
 	opened->seen = acma->event;
 	spin_unlock(&acma->lock);
 	state.flags = state_flags(acma);
@@ -304,6 +309,17 @@ static long ioctl_attach(struct acma *acma, struct file *file, void __user *arg)
 	}
 	spin_unlock(&acma->lock);
 	return err;
+}
+
+static long ioctl_keep(struct acma *acma, struct file *file, void __user *arg)
+{
+	struct acma_keep_window keep;
+
+	if (copy_from_user(&keep, arg, sizeof(keep)))
+		return -EFAULT;
+	if (keep.reserved || keep.window >= acma->map.nr_windows)
+		return -EINVAL;
+	return acma_keep_begin(acma, file, keep.window);
 }
 
 static long ioctl_rereport(struct acma *acma)
@@ -334,6 +350,10 @@ static long dispatch(struct file *file, unsigned int command, void __user *arg)
 		return ioctl_attach(acma, file, arg);
 	case ACMA_IOC_REREPORT:
 		return ioctl_rereport(acma);
+	case ACMA_IOC_KEEP:
+		return ioctl_keep(acma, file, arg);
+	case ACMA_IOC_KEPT:
+		return acma_keep_end(acma, file);
 	default:
 		return -ENOTTY;
 	}
@@ -413,6 +433,7 @@ void acma_device_remove(struct acma *acma)
 	down_write(&acma->alive);
 	acma->misc_on = false;
 	up_write(&acma->alive);
+	acma_keep_end(acma, acma->keep.file);
 	wake_up_interruptible(&acma->events);
 	misc_deregister(&acma->misc);
 }

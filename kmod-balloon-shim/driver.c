@@ -351,6 +351,7 @@ static struct acma *make_acma(void)
 	if (!acma)
 		return NULL;
 	init_rwsem(&acma->alive);
+	acma->gone = ACMA_NO_WINDOW;
 	mutex_init(&acma->take);
 	mutex_init(&acma->marking);
 	mutex_init(&acma->pages_lock);

@@ -121,9 +121,14 @@ static int acma_memory_notify(struct notifier_block *nb, unsigned long action, v
 			break;
 		case MEM_OFFLINE:
 			gone_offline(acma, window, bits);
+			if (acma->keep.file && acma->keep.window == window)
+				acma->gone = window;
 			break;
 		case MEM_ONLINE:
 			acma_look_for_ram(acma, window, window + 1);
+			acma_keep_online(acma, window);
+			if (acma->gone == window)
+				acma->gone = ACMA_NO_WINDOW;
 			break;
 		}
 	}

@@ -10,6 +10,7 @@
 #include <sys/ioctl.h>
 
 #include "kmod-balloon-shim/include/uapi/acma_balloon.h"
+#include "platform/memory_block.h"
 
 namespace acma::platform {
 
@@ -19,7 +20,10 @@ static_assert(ACMA_BLOCK_BYTES == k_block.count());
 static_assert(ACMA_WINDOW_BLOCKS == scaling::k_window_blocks);
 static_assert(sizeof(acma_blocks) == 80);
 static_assert(sizeof(acma_window) == 48);
-static_assert(sizeof(acma_state) == 152);
+static_assert(sizeof(acma_state) == 160);
+
+// A block that is free goes offline within some 10 ms.
+constexpr Millis k_offline_patience = Millis(1'000);
 
 template <typename T>
 Status call(int fd, unsigned long request, T& argument, const char* what) {
@@ -84,7 +88,11 @@ Result<BalloonDevice::State> BalloonDevice::state() {
                  .target_changes = state.target_changes,
                  .pressure_events = state.pressure_events,
                  .has_device = (state.flags & ACMA_DEVICE) != 0,
-                 .reports = (state.flags & ACMA_REPORTS) != 0};
+                 .reports = (state.flags & ACMA_REPORTS) != 0,
+                 .zeroes = (state.flags & ACMA_ZEROES) != 0,
+                 .gone_window = state.gone_window == ~uint64_t{0}
+                                    ? std::nullopt
+                                    : std::optional<uint64_t>(state.gone_window)};
 }
 
 Result<std::vector<scaling::Window>> BalloonDevice::windows(const State& state, Look look) {
@@ -129,6 +137,23 @@ Result<BalloonDevice::Outcome> BalloonDevice::take(const scaling::Row& row) {
         return {};
     });
     return status ? Result<Outcome>(outcome) : Result<Outcome>(status.error());
+}
+
+Status BalloonDevice::take_whole(uint64_t window, const std::string& memory_dir) {
+    acma_keep_window keep{};
+    keep.window = window;
+    if (const Status status = call(fd_.get(), ACMA_IOC_KEEP, keep, "keep a memory block");
+        !status) {
+        return status;
+    }
+    const Status recycled = recycle_memory_block(memory_dir, window, k_offline_patience);
+    const int kept = ::ioctl(fd_.get(), ACMA_IOC_KEPT);
+    if (!recycled) {
+        return recycled;
+    }
+    return kept == ACMA_WINDOW_BLOCKS
+               ? Status()
+               : Status(Error{ErrorCode::busy, "/dev/acma: the memory block was not kept"});
 }
 
 Result<BalloonDevice::Outcome> BalloonDevice::give(const scaling::Row& row) {

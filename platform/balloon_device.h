@@ -3,6 +3,7 @@
 // side of it is kmod-balloon-shim/include/uapi/acma_balloon.h.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -27,9 +28,11 @@ class BalloonDevice {
         Bytes pressure_freed_total;  // given back by the module since nobody was attached
         uint64_t windows = 0;
         uint64_t target_changes = 0;
-        uint64_t pressure_events = 0;  // reclaim began while something voluntary was owned
-        bool has_device = false;       // a balloon device; else nobody is told
-        bool reports = false;          // blocks go through its report queue
+        uint64_t pressure_events = 0;         // reclaim began while something voluntary was owned
+        bool has_device = false;              // a balloon device; else nobody is told
+        bool reports = false;                 // blocks go through its report queue
+        bool zeroes = false;                  // the kernel zeroes what take() takes
+        std::optional<uint64_t> gone_window;  // went offline in take_whole(), and is not back
         bool operator==(const State&) const = default;
     };
     // What became of a row, as blocks of its window. What is in none of these was owned, or not,
@@ -55,6 +58,10 @@ class BalloonDevice {
 
     // May take long where used memory has to be migrated.
     [[nodiscard]] Result<Outcome> take(const scaling::Row& row);
+    // Takes a window that is entirely free without having it zeroed: it goes offline, and when it
+    // comes online again the shim keeps it. unsupported: not this one, or none on this machine.
+    // busy: not now.
+    [[nodiscard]] Status take_whole(uint64_t window, const std::string& memory_dir);
     // Never waits for somebody who takes.
     [[nodiscard]] Result<Outcome> give(const scaling::Row& row);
 

@@ -38,6 +38,10 @@ Bytes size_of(const Row& row) {
     return k_block * count(row.bits);
 }
 
+bool is_whole(const Row& row) {
+    return row.bits == ~uint64_t{0};
+}
+
 void BackOff::failed(uint64_t window, uint64_t busy, Time now) {
     if (busy == 0) {
         failures_.erase(window);

@@ -35,6 +35,7 @@ struct Row {
     bool operator==(const Row&) const = default;
 };
 [[nodiscard]] Bytes size_of(const Row& row);
+[[nodiscard]] bool is_whole(const Row& row);
 
 // Blocks that could not be emptied, by window.
 class BackOff {

@@ -58,7 +58,7 @@ struct State {
 // What stays free: what the shim leaves alone, and room for what a guest takes at once.
 [[nodiscard]] Bytes reserve(const Sample& sample);
 
-constexpr Bytes k_take_first = 256_MiB;  // a second
+constexpr Bytes k_take_first = 512_MiB;  // a second: a memory block a step
 constexpr Bytes k_take_least = 32_MiB;
 constexpr Bytes k_take_most = 4_GiB;
 // Migrating costs a copy, and the pages' owners wait for it: about 12,000 instructions a page, a

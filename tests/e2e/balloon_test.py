@@ -9,7 +9,7 @@ import time
 from tests.rig.guest import Options
 from tests.rig.qemu import Guest
 
-from .harness import BLOCKS, KERNELS, MIB, WORKLOAD, case, expect, wait_until
+from .harness import AGENT, BLOCKS, KERNELS, MIB, WORKLOAD, case, expect, wait_until
 
 _BLOCK = 2 * MIB
 _TROUBLE = "dmesg | grep -E 'cut here|BUG:|WARNING:|Oops|blocked for more|bad page|Out of memory|detected stall|soft lockup' || true"
@@ -349,4 +349,49 @@ def blocks_come_from_both_nodes_and_from_above_4_gib(kernel):
         _set_target(guest, 5120 * MIB)
         expect(_state(guest)["owned_bytes"] == 0, str(_state(guest)))
         guest.run("rmmod acma_balloon")
+        _expect_no_trouble(guest)
+
+
+def _memory_block(guest, number):
+    return guest.run(f"cat /sys/devices/system/memory/memory{number}/state").strip()
+
+
+@case(each={"kernel": KERNELS})
+def free_memory_blocks_are_taken_without_being_zeroed_on_their_way(kernel):
+    options = _options(kernel, cmdline="init_on_alloc=1", balloon_properties="deflate-on-oom=on,free-page-reporting=on")
+    with Guest(options) as guest:
+        total, before = _mem(guest, "MemTotal"), guest.host_bytes()
+        found = _move(guest, "recycle 4")
+        expect(found["taken"] == 4 * 64, f"{found}\n{guest.run('acma-blocks map')}")
+        state = _state(guest)
+        expect(state["owned_bytes"] == state["voluntary_bytes"] == 4 * 64 * _BLOCK and state["pending_bytes"] == 0, str(state))
+        expect(_mem(guest, "MemTotal") == total, "voluntary blocks left MemTotal")
+        grown = guest.host_bytes() - before
+        expect(grown < 64 * MIB, f"{grown >> 20} MiB of the host were touched to give 512 MiB away")
+        expect(_move(guest, "recycle 9")["taken"] <= 64, "more than the floor allows")
+        _move(guest, "give 1000")
+        expect(_mem(guest, "MemTotal") == total and _state(guest)["owned_bytes"] == 0, str(_state(guest)))
+        guest.run("acma-workload touch --mib 700 --seconds 1 --verify 1", timeout=120)
+        _set_target(guest, 700 * MIB)
+        _move(guest, "recycle 2")
+        guest.run("rmmod acma_balloon")
+        expect(_mem(guest, "MemTotal") == total, "memory is missing without the module")
+        _expect_no_trouble(guest)
+
+
+@case(each={"kernel": ["7.3"]}, full_each=["6.12"])
+def a_memory_block_that_was_left_offline_comes_back(kernel):
+    """Whoever recycled it was killed, and so was the process that would have brought it online."""
+    with Guest(_options(kernel, add=[WORKLOAD, BLOCKS, AGENT], files={"/etc/acma/agent.toml": "[policy]\nstandalone = true\n"})) as guest:
+        total = _mem(guest, "MemTotal")
+        guest.run("acma-blocks keep 4 >/tmp/keep & echo $! >/tmp/pid; while ! grep -q kept /tmp/keep; do sleep 0.1; done")
+        guest.run("echo offline >/sys/devices/system/memory/memory4/state; kill -9 $(cat /tmp/pid); wait")
+        expect(_state(guest)["gone_window"] == 4, str(_state(guest)))
+        guest.run("acma-agent run >/tmp/agent.log 2>&1 &")
+        wait_until(lambda: _memory_block(guest, 4) == "online", 20, lambda: guest.run("cat /tmp/agent.log"))
+        expect(_state(guest)["gone_window"] == 2**64 - 1 and _mem(guest, "MemTotal") == total, str(_state(guest)))
+        # One that is killed in good order: nothing is kept any more, the memory is free again.
+        guest.run("kill $(pidof acma-agent); sleep 1; acma-blocks keep 4 & sleep 1; kill -9 $!; acma-blocks give 1000")
+        guest.run("echo offline >/sys/devices/system/memory/memory4/state; echo online >/sys/devices/system/memory/memory4/state")
+        expect(_mem(guest, "MemTotal") == total and _state(guest)["owned_bytes"] == 0, str(_state(guest)))
         _expect_no_trouble(guest)

@@ -26,6 +26,8 @@ constexpr const char* k_usage =
     "  state                what /dev/acma tells of itself\n"
     "  map                  a line for each window that has memory\n"
     "  take N [free]        N blocks from the highest window down; free: only free ones\n"
+    "  keep W               keeps what comes online of window W, until it is killed\n"
+    "  recycle N            N whole memory blocks that are free, which go offline and come back\n"
     "  give N               N blocks back, from the lowest window up\n"
     "  attach SECONDS       attached for so long (0: as long as standard input is open)\n"
     "  hang SECONDS         attached, without ever calling again\n"
@@ -74,6 +76,7 @@ void print_state() {
         {"taken_bytes", s.taken_bytes},
         {"freed_bytes", s.freed_bytes},
         {"descriptors", s.descriptors},
+        {"gone_window", s.gone_window},
         {"flags", s.flags},
     };
     const char* separator = "{";
@@ -116,6 +119,44 @@ const char* word(uint8_t result) {
                                        "busy",    "no_memory", "not_ram",  "used",
                                        "pending", "forced",    "not_tried"};
     return result < std::size(k_words) ? k_words[result] : "?";
+}
+
+bool put(uint64_t number, const char* word) {
+    const std::string path =
+        "/sys/devices/system/memory/memory" + std::to_string(number) + "/state";
+    std::FILE* file = std::fopen(path.c_str(), "w");
+    const bool done = file != nullptr && std::fputs(word, file) >= 0 && std::fflush(file) == 0;
+    if (file != nullptr) {
+        std::fclose(file);
+    }
+    return done;
+}
+
+bool keep(uint64_t number) {
+    acma_keep_window keep{};
+    keep.window = number;
+    return ioctl(device, ACMA_IOC_KEEP, &keep) == 0;
+}
+
+// Takes whole free memory blocks as the agent does where the kernel zeroes what it allocates.
+void recycle(uint64_t wanted) {
+    uint64_t kept = 0;
+    uint64_t refused = 0;
+    for (uint64_t number = state().windows; number-- > 0 && wanted > 0;) {
+        const acma_window w = window(number, ACMA_MAP_FREE);
+        if (w.free != ~__u64{0} || !keep(number)) {
+            refused += w.present != 0 ? 1 : 0;
+            continue;
+        }
+        const bool gone = put(number, "offline");
+        if (gone && !put(number, "online")) {
+            fail("online");
+        }
+        const int blocks = ioctl(device, ACMA_IOC_KEPT);
+        kept += blocks > 0 ? static_cast<uint64_t>(blocks) : 0;
+        --wanted;
+    }
+    std::printf("{\"taken\": %" PRIu64 ", \"refused\": %" PRIu64 "}\n", kept, refused);
 }
 
 // At most `most` of `bits`, from the top or from the bottom.
@@ -238,6 +279,13 @@ int check_refusals() {
     acma_map_query query{};
     query.nr = 33;
     good &= refused("too many windows", ACMA_IOC_MAP, &query, EINVAL);
+    acma_keep_window window{};
+    window.window = state().windows;
+    good &= refused("to keep a window beyond the last", ACMA_IOC_KEEP, &window, EINVAL);
+    window.window = state().windows - 1;
+    good &= refused("to keep a window without memory", ACMA_IOC_KEEP, &window, EOPNOTSUPP);
+    window.reserved = 1;
+    good &= refused("to keep with reserved bits", ACMA_IOC_KEEP, &window, EINVAL);
     query.nr = 0;
     good &= refused("no windows", ACMA_IOC_MAP, &query, EINVAL);
     query.nr = 1;
@@ -273,6 +321,15 @@ int run(int argc, char** argv) {
         print_state();
     } else if (verb == "map") {
         print_map();
+    } else if (verb == "keep") {
+        if (!keep(number)) {
+            fail("keep");
+        }
+        std::printf("kept\n");
+        std::fflush(stdout);
+        pause();
+    } else if (verb == "recycle") {
+        recycle(number);
     } else if (verb == "take" || verb == "give") {
         move(verb == "take", number, argc > 3 && std::string_view(argv[3]) == "free");
     } else if (verb == "attach") {

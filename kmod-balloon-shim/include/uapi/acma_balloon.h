@@ -82,6 +82,7 @@ struct acma_map_query {
 #define ACMA_MUST_TELL_HOST 0x8
 #define ACMA_ATTACHED 0x10	/* an agent is attached, and is not late */
 #define ACMA_SUSPENDED 0x20	/* nothing is taken */
+#define ACMA_ZEROES 0x40	/* the kernel zeroes what ALLOC takes: see KEEP */
 
 struct acma_state {
 	__u64 features;		/* of this interface; none so far */
@@ -102,6 +103,7 @@ struct acma_state {
 	__u64 taken_bytes;	/* all ever taken */
 	__u64 freed_bytes;	/* all ever given back */
 	__u64 descriptors;	/* sent to the host to report blocks */
+	__u64 gone_window;	/* went offline to be kept and is not back, or ~0 */
 	__u32 flags;
 	__u32 reserved;
 };
@@ -115,6 +117,15 @@ struct acma_attach {
 	__u64 reserved;
 };
 
+/*
+ * Taking a free memory block of 128 MiB without having it zeroed: KEEP, then
+ * write "offline" and "online" to its state in sysfs, then KEPT.
+ */
+struct acma_keep_window {
+	__u64 window;		/* its number, and the memory block's */
+	__u64 reserved;
+};
+
 #define ACMA_IOC_ALLOC _IOWR('a', 0x01, struct acma_blocks)
 #define ACMA_IOC_FREE _IOWR('a', 0x02, struct acma_blocks)
 #define ACMA_IOC_MAP _IOWR('a', 0x03, struct acma_map_query)
@@ -124,5 +135,14 @@ struct acma_attach {
 #define ACMA_IOC_ATTACH _IOW('a', 0x05, struct acma_attach)
 /* Tells the host again of every block that is owned. */
 #define ACMA_IOC_REREPORT _IO('a', 0x06)
+/*
+ * The window's blocks are owned when they come online next, instead of free.
+ * EOPNOTSUPP: not a memory block, or at the edge of its zone. EBUSY: partly owned,
+ * or somebody else keeps one. ENOMEM: the guest would have too little left. Ends
+ * with KEPT, or with the file's last close.
+ */
+#define ACMA_IOC_KEEP _IOW('a', 0x07, struct acma_keep_window)
+/* The host is told. Returns how many blocks are owned since. */
+#define ACMA_IOC_KEPT _IO('a', 0x08)
 
 #endif
