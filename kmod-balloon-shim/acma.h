@@ -3,6 +3,7 @@
  * The module's parts and what they share.
  *
  *   map.c      which blocks are owned; pure
+ *   queues.c   what the host is told, through which queue, and when; pure
  *   blocks.c   taking blocks from the kernel and giving them back
  *   hotplug.c  memory that comes and goes
  *   keep.c     taking a free memory block without touching it
@@ -34,11 +35,9 @@
 #include "include/uapi/acma_balloon.h"
 #include "compat.h"
 #include "map.h"
+#include "queues.h"
 
-/* The device counts in pages of 4 KiB, whatever PAGE_SIZE is. */
 #define ACMA_PFNS_PER_PAGE (PAGE_SIZE >> VIRTIO_BALLOON_PFN_SHIFT)
-#define ACMA_PFNS_PER_BLOCK (ACMA_BLOCK_BYTES >> VIRTIO_BALLOON_PFN_SHIFT)
-#define ACMA_REPORT_MAX 32	/* descriptors of one report */
 
 /**
  * struct acma_agent - who is attached to /dev/acma
@@ -99,7 +98,7 @@ struct acma {
 	struct virtqueue *hint_vq;
 	struct virtqueue *report_vq;
 	wait_queue_head_t acked;	/* the host has read a buffer */
-	bool poisoned;			/* reports would be ignored */
+	u32 poison_val;			/* what free pages hold */
 	bool suspended;			/* nothing is taken */
 	struct page_reporting_dev_info reporting;
 	bool reporting_on;
@@ -174,6 +173,11 @@ static inline bool acma_has(struct acma *acma, unsigned int feature)
 	return acma->vdev && virtio_has_feature(acma->vdev, feature);
 }
 
+static inline u64 acma_features(struct acma *acma)
+{
+	return acma->vdev ? acma->vdev->features : 0;
+}
+
 /* Forced blocks leave the count of managed pages. Stock does the same. */
 static inline bool acma_unmanages(struct acma *acma)
 {
@@ -212,7 +216,6 @@ u64 acma_pages_give(struct acma *acma, u64 pages);
 /* host.c */
 void acma_acked(struct virtqueue *vq);
 void acma_report_blocks(struct acma *acma, u64 window, u64 bits);
-void acma_tell_deflated(struct acma *acma, u64 window, u64 bits);
 int acma_tell(struct acma *acma, struct virtqueue *vq, void *pfns, unsigned int nr);
 int acma_reporting_start(struct acma *acma);
 void acma_reporting_stop(struct acma *acma);

@@ -142,8 +142,13 @@ static void set_offline(u64 block)
 		__SetPageOffline(page + i);
 }
 
-/* Back to the kernel. The caller has released it from the map. */
-static void free_block(u64 block, bool unmanaged)
+/**
+ * acma_free_block() - back to the kernel
+ * @acma: the instance
+ * @block: released from the map
+ * @unmanaged: it is not in the count of managed pages
+ */
+void acma_free_block(struct acma *acma, u64 block, bool unmanaged)
 {
 	struct page *page = pfn_to_page(block_pfn(block));
 	unsigned int i;
@@ -318,20 +323,13 @@ void acma_take(struct acma *acma, u64 window, u64 want, u32 flags, u8 *result)
 u64 acma_give(struct acma *acma, u64 window, u64 bits)
 {
 	u64 unmanaged, freed;
-	unsigned int i;
 
 	spin_lock(&acma->lock);
 	freed = acma_map_release(&acma->map, window, bits, &unmanaged);
 	acma->freed += acma_count(freed);
 	spin_unlock(&acma->lock);
-	if (!freed)
-		return 0;
-	if (acma_has(acma, VIRTIO_BALLOON_F_MUST_TELL_HOST))
-		acma_tell_deflated(acma, window, freed);
-	for (i = 0; i < ACMA_WINDOW_BLOCKS; i++) {
-		if (freed & (1ULL << i))
-			free_block(window_block(window) + i, unmanaged & (1ULL << i));
-	}
+	if (freed)
+		acma_hand_back(acma, acma_features(acma), window, freed, unmanaged);
 	return freed;
 }
 

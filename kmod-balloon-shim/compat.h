@@ -76,7 +76,7 @@ static inline int acma_contig_alloc(unsigned long start, unsigned long end)
 
 /* What 7.3 counts for each node was a VM event before. */
 #if LINUX_VERSION_CODE >= KERNEL_VERSION(7, 0, 0)
-#define acma_scan_event(events, item) global_node_page_state(item)
+#define acma_scan_event(events, item) ((void)(events), global_node_page_state(item))
 #else
 #define acma_scan_event(events, item) ((events)[item])
 #endif

@@ -240,7 +240,8 @@ static u32 state_flags(struct acma *acma)
 
 	if (acma->vdev)
 		flags |= ACMA_DEVICE;
-	if (acma->report_vq && !acma->poisoned)
+	if (acma_queue_for_blocks(acma->vdev, acma->report_vq, acma->poison_val) ==
+	    ACMA_REPORT_QUEUE)
 		flags |= ACMA_REPORTS;
 	if (acma_has(acma, VIRTIO_BALLOON_F_DEFLATE_ON_OOM))
 		flags |= ACMA_DEFLATE_ON_OOM;

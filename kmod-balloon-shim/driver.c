@@ -7,7 +7,6 @@
 #include <linux/slab.h>
 #include <linux/virtio_config.h>
 #include <linux/virtio_ids.h>
-#include <uapi/linux/virtio_ring.h>
 
 #include "acma.h"
 
@@ -119,16 +118,10 @@ static void forget_queues(struct acma *acma)
 
 static void write_poison(struct acma *acma)
 {
-	u32 poison = 0;	/* init_on_free: freed pages are zeros */
-
-	acma->poisoned = false;
-	if (!acma_has(acma, VIRTIO_BALLOON_F_PAGE_POISON))
-		return;
-	if (!want_init_on_free())
-		memset(&poison, PAGE_POISON, sizeof(poison));
-	/* A host that would have to keep a value in free pages ignores reports. */
-	acma->poisoned = poison != 0;
-	virtio_cwrite_le(acma->vdev, struct virtio_balloon_config, poison_val, &poison);
+	acma->poison_val = acma_poison_val(acma_features(acma), want_init_on_free(), PAGE_POISON);
+	if (acma_has(acma, VIRTIO_BALLOON_F_PAGE_POISON))
+		virtio_cwrite_le(acma->vdev, struct virtio_balloon_config, poison_val,
+				 &acma->poison_val);
 }
 
 static void start_work(struct acma *acma)
@@ -298,19 +291,8 @@ static int acma_restore(struct virtio_device *vdev)
 
 static int acma_validate(struct virtio_device *vdev)
 {
-	/*
-	 * Free pages have a known content only with init_on_free or page
-	 * poisoning; where the host cannot be told which, it must not replace them.
-	 */
-	if (!want_init_on_free() && !page_poisoning_enabled_static())
-		__virtio_clear_bit(vdev, VIRTIO_BALLOON_F_PAGE_POISON);
-	else if (!virtio_has_feature(vdev, VIRTIO_BALLOON_F_PAGE_POISON))
-		__virtio_clear_bit(vdev, VIRTIO_BALLOON_F_REPORTING);
-
-	/* The host is told of pages while memory is short: nothing may be allocated then. */
-	__virtio_clear_bit(vdev, VIRTIO_RING_F_INDIRECT_DESC);
-	/* Addresses are the guest's physical ones, never an IOMMU's. */
-	__virtio_clear_bit(vdev, VIRTIO_F_ACCESS_PLATFORM);
+	vdev->features = acma_wanted_features(vdev->features, want_init_on_free(),
+					      page_poisoning_enabled_static());
 	return 0;
 }
 

@@ -58,28 +58,28 @@ int acma_tell(struct acma *acma, struct virtqueue *vq, void *pfns, unsigned int 
 	return 0;
 }
 
-static void fill_pfns(struct acma *acma, __virtio32 *pfns, u64 block)
+/**
+ * acma_send_block() - all PFNs of a block in one element
+ * @acma: the instance; the queue's lock is held
+ * @queue: the inflate or the deflate queue
+ * @block: its number
+ *
+ * Return: 0, or an error that says that the device is broken
+ */
+int acma_send_block(struct acma *acma, enum acma_queue queue, u64 block)
 {
+	bool inflate = queue == ACMA_INFLATE_QUEUE;
+	__virtio32 *pfns = inflate ? acma->inflate_pfns : acma->deflate_pfns;
 	unsigned int i;
+	int err;
 
 	for (i = 0; i < ACMA_PFNS_PER_BLOCK; i++)
-		pfns[i] = cpu_to_virtio32(acma->vdev, block * ACMA_PFNS_PER_BLOCK + i);
-}
-
-static void inflate_blocks(struct acma *acma, u64 first, u64 bits)
-{
-	unsigned int i;
-
-	mutex_lock(&acma->inflate_lock);
-	for (i = 0; i < ACMA_WINDOW_BLOCKS; i++) {
-		if (!(bits & (1ULL << i)))
-			continue;
-		fill_pfns(acma, acma->inflate_pfns, first + i);
-		if (acma_tell(acma, acma->inflate_vq, acma->inflate_pfns, ACMA_PFNS_PER_BLOCK))
-			break;
+		pfns[i] = cpu_to_virtio32(acma->vdev, acma_block_pfn(block, i));
+	err = acma_tell(acma, inflate ? acma->inflate_vq : acma->deflate_vq, pfns,
+			ACMA_PFNS_PER_BLOCK);
+	if (!err && inflate)
 		atomic64_inc(&acma->descriptors);
-	}
-	mutex_unlock(&acma->inflate_lock);
+	return err;
 }
 
 static int send_report(struct acma *acma, struct scatterlist *sg, unsigned int nents)
@@ -93,30 +93,27 @@ static int send_report(struct acma *acma, struct scatterlist *sg, unsigned int n
 	return 0;
 }
 
-static void report_runs(struct acma *acma, u64 first, u64 bits)
+/**
+ * acma_send_runs() - one report
+ * @acma: the instance; the queue's lock is held
+ * @runs: a descriptor each
+ * @nr: how many, at most ACMA_REPORT_MAX
+ *
+ * Return: 0, or an error that says that the device is broken
+ */
+int acma_send_runs(struct acma *acma, const struct acma_run *runs, unsigned int nr)
 {
-	struct acma_run runs[ACMA_WINDOW_BLOCKS / 2];
-	unsigned int nr = acma_runs(first, bits, runs, ARRAY_SIZE(runs));
-	unsigned int most = min_t(unsigned int, ACMA_REPORT_MAX,
-				  virtqueue_get_vring_size(acma->report_vq));
-	unsigned int done = 0;
+	unsigned int i;
+	int err;
 
-	mutex_lock(&acma->report_lock);
-	while (done < nr) {
-		unsigned int nents = min(nr - done, most);
-		unsigned int i;
-
-		sg_init_table(acma->report_sg, nents);
-		for (i = 0; i < nents; i++)
-			sg_set_page(&acma->report_sg[i],
-				    pfn_to_page(runs[done + i].first << ACMA_BLOCK_ORDER),
-				    runs[done + i].nr << ACMA_BLOCK_SHIFT, 0);
-		if (send_report(acma, acma->report_sg, nents))
-			break;
-		atomic64_add(nents, &acma->descriptors);
-		done += nents;
-	}
-	mutex_unlock(&acma->report_lock);
+	sg_init_table(acma->report_sg, nr);
+	for (i = 0; i < nr; i++)
+		sg_set_page(&acma->report_sg[i], pfn_to_page(runs[i].first << ACMA_BLOCK_ORDER),
+			    runs[i].nr << ACMA_BLOCK_SHIFT, 0);
+	err = send_report(acma, acma->report_sg, nr);
+	if (!err)
+		atomic64_add(nr, &acma->descriptors);
+	return err;
 }
 
 /**
@@ -129,12 +126,20 @@ void acma_report_blocks(struct acma *acma, u64 window, u64 bits)
 {
 	u64 first = window << ACMA_WINDOW_SHIFT;
 
-	if (!acma->vdev)
-		return;
-	if (acma->report_vq && !acma->poisoned)
-		report_runs(acma, first, bits);
-	else
-		inflate_blocks(acma, first, bits);
+	switch (acma_queue_for_blocks(acma->vdev, acma->report_vq, acma->poison_val)) {
+	case ACMA_REPORT_QUEUE:
+		mutex_lock(&acma->report_lock);
+		acma_tell_runs(acma, first, bits, virtqueue_get_vring_size(acma->report_vq));
+		mutex_unlock(&acma->report_lock);
+		break;
+	case ACMA_INFLATE_QUEUE:
+		mutex_lock(&acma->inflate_lock);
+		acma_tell_each(acma, ACMA_INFLATE_QUEUE, first, bits);
+		mutex_unlock(&acma->inflate_lock);
+		break;
+	default:
+		break;
+	}
 }
 
 /**
@@ -147,17 +152,8 @@ void acma_report_blocks(struct acma *acma, u64 window, u64 bits)
  */
 void acma_tell_deflated(struct acma *acma, u64 window, u64 bits)
 {
-	u64 first = window << ACMA_WINDOW_SHIFT;
-	unsigned int i;
-
 	mutex_lock(&acma->deflate_lock);
-	for (i = 0; i < ACMA_WINDOW_BLOCKS; i++) {
-		if (!(bits & (1ULL << i)))
-			continue;
-		fill_pfns(acma, acma->deflate_pfns, first + i);
-		if (acma_tell(acma, acma->deflate_vq, acma->deflate_pfns, ACMA_PFNS_PER_BLOCK))
-			break;
-	}
+	acma_tell_each(acma, ACMA_DEFLATE_QUEUE, window << ACMA_WINDOW_SHIFT, bits);
 	mutex_unlock(&acma->deflate_lock);
 }
 

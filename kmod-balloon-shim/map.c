@@ -98,7 +98,7 @@ u64 acma_map_absent(struct acma_map *map, u64 window, u64 bits)
  * acma_map_own() - these are taken now, and the host has yet to confirm it
  * @map: the map
  * @window: below its nr_windows
- * @bits: present, and not owned
+ * @bits: present; what is owned already only becomes pending again
  */
 void acma_map_own(struct acma_map *map, u64 window, u64 bits)
 {

@@ -3,8 +3,11 @@
 #ifndef ACMA_TESTS_KERNEL_TYPES_H
 #define ACMA_TESTS_KERNEL_TYPES_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
+typedef uint8_t u8;
+typedef uint32_t u32;
 typedef uint64_t u64;
 #define hweight64(bits) __builtin_popcountll(bits)
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The lint checks: format, tidy, includes, shell, licences, python. Run by scripts/check."""
+"""The lint checks: format, tidy, includes, shell, licences, python, checkpatch. Run by scripts/check."""
 
 import argparse
 import concurrent.futures
@@ -201,6 +201,30 @@ def check_tidy(given):
     return errors
 
 
+# --- checkpatch -------------------------------------------------------------------------------------------------------
+
+# What checkpatch says that is not for a module beside the kernel's tree.
+_CHECKPATCH_IGNORED = [
+    "LINUX_VERSION_CODE",  # for the kernel's tree, which is one version: compat.h is for two
+    "CONSTANT_COMPARISON",  # "LINUX_VERSION_CODE >= KERNEL_VERSION(7, 0, 0)" looks to it like a constant on the left
+    "ALLOC_WITH_SIZEOF",  # 6.12 has no kzalloc_obj()
+    "CAMELCASE",  # it does not know the kernel's names that macros make, like __SetPageOffline()
+]
+
+
+def check_checkpatch(given):
+    """The kernel's own checker over the module; what builds in user space only is not the kernel's business."""
+    # In the cache: there it may leave its list of the names in include/.
+    where = os.path.join(given.cache, "checkpatch")
+    os.makedirs(os.path.join(where, "include"), exist_ok=True)
+    files = [os.path.join(TOP, name) for name in tracked(f"{KERNEL}*.[ch]") if not name.startswith(f"{KERNEL}tests/")]
+    options = ["--strict", "--no-tree", "--root=.", "--terse", "--show-types", "--no-summary"]
+    command = ["perl", "scripts/checkpatch.pl", *options, "--ignore", ",".join(_CHECKPATCH_IGNORED), "-f", *files]
+    done = subprocess.run(command, cwd=where, capture_output=True, text=True)
+    found = [line.replace(TOP + "/", "") for line in (done.stdout + done.stderr).splitlines()]
+    return found or ([f"checkpatch failed with status {done.returncode}"] if done.returncode != 0 else [])
+
+
 # --- shell, python, licences ------------------------------------------------------------------------------------------
 
 
@@ -238,6 +262,7 @@ CHECKS = {
     "licences": check_licences,
     "shell": check_shell,
     "python": check_python,
+    "checkpatch": check_checkpatch,
     "tidy": check_tidy,
 }
 
@@ -246,7 +271,7 @@ def main(arguments):
     parser = argparse.ArgumentParser(prog="scripts/check", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="CHECK", help=f"of {', '.join(CHECKS)}; all without one")
     parser.add_argument("--quick", action="store_true", help="tidy without the path analyzer, which takes most of its time")
-    # Given by scripts/check: the build directory, and one for tidy's results.
+    # Given by scripts/check: the build directory, and one for tidy's results and the kernel's checkpatch.
     parser.add_argument("--build", required=True, help=argparse.SUPPRESS)
     parser.add_argument("--cache", required=True, help=argparse.SUPPRESS)
     parser.add_argument("--tally", help="append 'PASSED FAILED SKIPPED' to this file")

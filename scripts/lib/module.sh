@@ -63,6 +63,26 @@ make_each_headers() {
     done
 }
 
+# The newest kernel's checkpatch.pl. It comes only with all of the kernel's source, of which nothing else is kept.
+checkpatch_series=7.3
+
+fetch_checkpatch() {
+    local suite package=linux-source-$checkpatch_series root="$acma_cache/checkpatch" work
+    [[ ! -e $root/scripts/checkpatch.pl ]] || return 0
+    suite=$(kernel_suite "$checkpatch_series")
+    prepare_suite "$suite"
+    work=$(mktemp -d "$root/.new-XXXXXX")
+    say "downloading $package for its checkpatch.pl ($root)"
+    (cd "$work" && logged checkpatch-download with_config "$suite" apt-get -q download "$package") ||
+        die "cannot download $package"
+    dpkg --fsys-tarfile "$work/$package"_*.deb | tar -xO "./usr/src/$package.tar.xz" |
+        tar -xJ -C "$work" --strip-components=1 "$package/scripts/checkpatch.pl" "$package/scripts/spelling.txt" \
+            "$package/scripts/const_structs.checkpatch" || die "$package lacks checkpatch.pl"
+    rm -rf "$root/scripts"
+    mv "$work/scripts" "$root/scripts"
+    rm -rf "$work"
+}
+
 # setup_modules SERIES...
 setup_modules() {
     install_packages "${module_packages[@]}"

@@ -8,7 +8,7 @@ build_packages=(meson ninja-build g++ pkg-config libjsoncpp-dev libboost-dev lib
     libvirt-dev systemd) # systemd: its systemd-analyze checks the unit files; nothing of it is started
 guest_packages=(libvirt-daemon libvirt-daemon-driver-qemu libvirt-clients busybox-static xz-utils zstd cpio python3
     gnuplot-nox debian-archive-keyring libkmod2) # libkmod2: for the guests' udev (scripts/lib/udev.sh)
-lint_packages=(clang-format clang-tidy shellcheck git)
+lint_packages=(clang-format clang-tidy shellcheck git perl xz-utils debian-archive-keyring)
 fuzz_packages=(clang libclang-rt-dev)
 
 # QEMU 7.2 (Debian 12's own) crashes 6.12 guests at random under TCG: a double fault at cmpxchg16b.

@@ -10,7 +10,10 @@
 
 setup_build() { install_packages "${build_packages[@]}"; }
 
-setup_lint() { install_packages "${lint_packages[@]}"; }
+setup_lint() {
+    install_packages "${lint_packages[@]}"
+    unpacking checkpatch fetch_checkpatch
+}
 
 setup_fuzz() { install_packages "${fuzz_packages[@]}"; }
 
