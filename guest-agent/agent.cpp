@@ -50,6 +50,10 @@ constexpr Micros k_try_reclaimer_again = Seconds(30);
 constexpr Micros k_try_reclaimer_most = Seconds(600);
 // A module may be loaded after the agent.
 constexpr Micros k_look_for_shim_again = Seconds(30);
+// A host that a guest was moved to, or went back on, may hold memory for what is owned. It says so
+// by its policy; the guest cannot see where nobody does.
+constexpr Micros k_report_again_after = Seconds(600);
+constexpr Micros k_report_again_least = Seconds(30);
 constexpr Micros k_coldness_age = Seconds(10);  // of what is known of used memory
 
 const char* problem_word(ErrorCode code) {
@@ -266,6 +270,8 @@ void Agent::open_scaler(Time now) {
     clear_problem("no-shim");
     log(6, "the balloon shim is there: memory is taken and given back in blocks");
     scaling_loop_ = {};
+    reported_at_ = now;
+    report_again_at_ = now + k_report_again_after;
     scaler_ = std::move(*scaler);
 }
 
@@ -288,6 +294,11 @@ void Agent::scale(Time now, bool pressed) {
         return;
     }
     balloon_ = *balloon;
+    if (balloon_.owned > Bytes(0) && now >= report_again_at_) {
+        scaler_->report_again();
+        reported_at_ = now;
+        report_again_at_ = now + k_report_again_after;
+    }
     if (!policy_) {
         return;
     }
@@ -413,6 +424,7 @@ proto::Outcome Agent::answer(const proto::Command& command, Peer peer, Time now)
         // The policy that came last counts, whatever its number: a host's clock may go back.
         grant_ = set->grant;
         adopt_policy(set->policy, PolicySource::host, set->generation, now);
+        report_again_at_ = std::min(report_again_at_, reported_at_ + k_report_again_least);
         return proto::Return(
             proto::PolicyInForce{.generation = generation_, .policy = *policy_, .grant = grant_});
     }

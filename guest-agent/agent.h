@@ -80,6 +80,8 @@ class Agent {
     autoscale::Decision decision_;
     scaling::State scaling_loop_;
     scaling::Decision scaling_;
+    Time reported_at_{};  // again, to whatever host this is now
+    Time report_again_at_{};
     std::shared_ptr<const scaling::Coldness> coldness_;
     Time cold_at_{};  // when it was seen
     platform::BalloonDevice::State balloon_;

@@ -67,6 +67,14 @@ Status Scaler::order(const scaling::Decision& decision,
     return decision.action == scaling::Action::give ? give(decision.give) : Status();
 }
 
+void Scaler::report_again() {
+    {
+        const std::lock_guard lock(mutex_);
+        report_again_ = true;
+    }
+    changed_.notify_one();
+}
+
 Scaler::Report Scaler::report() const {
     const std::lock_guard lock(mutex_);
     return report_;
@@ -75,9 +83,16 @@ Scaler::Report Scaler::report() const {
 void Scaler::work() {
     std::unique_lock lock(mutex_);
     for (;;) {
-        changed_.wait(lock, [this] { return quit_ || ordered_; });
+        changed_.wait(lock, [this] { return quit_ || ordered_ || report_again_; });
         if (quit_) {
             return;
+        }
+        if (std::exchange(report_again_, false)) {
+            lock.unlock();
+            const Status status = device_.report_again();
+            lock.lock();
+            report_.error = status ? std::nullopt : std::optional(status.error());
+            continue;
         }
         const Order order = *std::exchange(ordered_, std::nullopt);
         const uint64_t number = order_;

@@ -34,6 +34,10 @@ class Scaler {
     Status order(const scaling::Decision& decision,
                  std::shared_ptr<const scaling::Coldness> coldness);
 
+    // Tells the host again of all that is owned, soon: after a migration or a restore it may hold
+    // memory for blocks that it was told of elsewhere.
+    void report_again();
+
     struct Report {
         bool had_all = false;        // scaling::Sample::had_all
         bool migrates = false;       // the last order to take moved used memory away
@@ -62,6 +66,7 @@ class Scaler {
     mutable std::mutex mutex_;  // protects what follows
     std::condition_variable changed_;
     std::optional<Order> ordered_;
+    bool report_again_ = false;
     bool quit_ = false;
     Report report_;
     std::atomic<uint64_t> order_{0};  // counts orders: an older one is over

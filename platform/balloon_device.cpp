@@ -170,4 +170,10 @@ Result<BalloonDevice::Outcome> BalloonDevice::give(const scaling::Row& row) {
     return status ? Result<Outcome>(outcome) : Result<Outcome>(status.error());
 }
 
+Status BalloonDevice::report_again() {
+    return ::ioctl(fd_.get(), ACMA_IOC_REREPORT) == 0
+               ? Status()
+               : Status(error_from_errno(errno, "/dev/acma: report again"));
+}
+
 }  // namespace acma::platform

@@ -65,6 +65,9 @@ class BalloonDevice {
     // Never waits for somebody who takes.
     [[nodiscard]] Result<Outcome> give(const scaling::Row& row);
 
+    // Tells the host again of all that is owned. Waits for whoever takes, and for the host.
+    [[nodiscard]] Status report_again();
+
     [[nodiscard]] int fd() const { return fd_.get(); }
 
   private:
