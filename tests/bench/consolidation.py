@@ -2,6 +2,7 @@
 """The bench `consolidation`: memory that lies free in small pieces everywhere. How much of it becomes free in one piece, and is given to the host?"""
 
 import dataclasses
+import itertools
 import json
 import os
 import subprocess
@@ -12,6 +13,7 @@ from tests.rig.errors import RigError
 from tests.rig.guest import Options
 from tests.rig.qemu import Guest
 
+from .orchestration import Orchestration
 from .report import Metric, Value
 from .subject import BUILD
 
@@ -28,7 +30,10 @@ ICOUNT = False
 RAM_MIB = 4096
 FILL_MIB = 3200  # anonymous memory and page cache, half each, side by side
 TOUCH_MS = 1000  # all that is left of it, so that it is in use: nobody wins by throwing it out
-CONTESTANTS = ["ours", "fpr", "fpr_compaction"]
+CONTESTANTS = ["ours", "fpr", "fpr_compaction", "orchestration"]
+# What boots; the rest of the RAM is plugged in, and unplugged where that is the means.
+BOOT_MIB = 1024
+KEPT_FREE_MIB = 160  # as much as ours leaves
 COMPACT_EVERY_S = 5
 
 # A contestant is given the time in which it still gets somewhere.
@@ -73,7 +78,8 @@ class Memory:
 
 def free_blocks(before, now):
     """Memory blocks that were memory before, and of which nothing is used now: free, taken, or unplugged."""
-    return sum(then[0] > 0 and present == free + offline for then, (present, free, offline) in zip(before.blocks, now.blocks))
+    pairs = itertools.zip_longest(before.blocks, now.blocks, fillvalue=(0, 0, 0))  # unplugged memory may be beyond the end
+    return sum(then[0] > 0 and present == free + offline for then, (present, free, offline) in pairs)
 
 
 class Subject:
@@ -99,8 +105,14 @@ class Subject:
             qemu_args=["-drive", f"file={image},format=raw,if=none,id=data,cache=unsafe", "-device", "virtio-blk-pci,drive=data"],
         )
 
+        self._orchestration = Orchestration(RAM_MIB, RAM_MIB - BOOT_MIB, every_s=COMPACT_EVERY_S)
+        if contestant == "orchestration":
+            self._orchestration.apply(self._options)
+
     def __enter__(self):
         self.guest = Guest(self._options)
+        if self.contestant == "orchestration":
+            self._orchestration.wait_plugged(self.guest)
         self.guest.run("mkdir -p /data; mount -t ext4 /dev/vda /data")
         self.guest.run(f"acma-workload holes --mib {FILL_MIB} --period-ms {TOUCH_MS} /data/file >/tmp/w.log 2>&1 &")
         deadline = time.monotonic() + LONGEST_S
@@ -132,8 +144,19 @@ class Subject:
             f"while :; do echo 1 >/proc/sys/vm/compact_memory; sleep {COMPACT_EVERY_S}; done >/dev/null 2>&1 &"
         )
 
+    def _start_orchestration(self):
+        self._orchestration.start(self.guest)
+
     def settle(self):
         """Until nothing gets better any more: the seconds it took."""
+        took_s = self._settle()
+        if self.contestant == "orchestration":
+            free = int(self.guest.run("awk '/^MemFree:/{print $2}' /proc/meminfo")) * 1024
+            self._orchestration.take(self.guest, max(0, free - KEPT_FREE_MIB * MIB) // BLOCK * BLOCK)
+            took_s += self._settle()
+        return took_s
+
+    def _settle(self):
         start = since = time.monotonic()
         least = self.guest.host_bytes()
         while (now := time.monotonic()) - since < SETTLED_S and now - start < LONGEST_S:
