@@ -196,7 +196,7 @@ def memory_that_holds_blocks_goes_offline_and_comes_back(kernel):
         line = next(line for line in lines if line["window"] == window)
         expect(line["present"] == 64 and line["owned"] == 0, str(line))
         # Memory with pages of the kernel's own does not go offline; what is owned in it stays owned.
-        _move(guest, "take 400")
+        _move(guest, "take-window 0")
         before = _state(guest)
         result = guest.run("echo offline >/sys/devices/system/memory/memory0/state", check=False)
         expect(result.status != 0, "the kernel's own memory went offline")

@@ -26,6 +26,7 @@ constexpr const char* k_usage =
     "  state                what /dev/acma tells of itself\n"
     "  map                  a line for each window that has memory\n"
     "  take N [free]        N blocks from the highest window down; free: only free ones\n"
+    "  take-window W        all of window W that can be had\n"
     "  keep W               keeps what comes online of window W, until it is killed\n"
     "  recycle N            N whole memory blocks that are free, which go offline and come back\n"
     "  give N               N blocks back, from the lowest window up\n"
@@ -196,6 +197,21 @@ uint64_t call(unsigned long request, uint64_t number, uint64_t bits, uint32_t fl
     return done;
 }
 
+void print(const Totals& totals) {
+    std::printf("{\"ns\": %" PRIu64, totals.ns);
+    for (const auto& [name, nr] : totals.results) {
+        std::printf(", \"%s\": %" PRIu64, name.c_str(), nr);
+    }
+    std::printf("}\n");
+}
+
+void take_window(uint64_t number) {
+    Totals totals;
+    const acma_window w = window(number, 0);
+    call(ACMA_IOC_ALLOC, number, w.present & ~w.owned, 0, totals);
+    print(totals);
+}
+
 void move(bool take, uint64_t wanted, bool only_free) {
     const uint64_t windows = state().windows;
     Totals totals;
@@ -209,11 +225,7 @@ void move(bool take, uint64_t wanted, bool only_free) {
         wanted -= call(take ? ACMA_IOC_ALLOC : ACMA_IOC_FREE, number, some(bits, wanted, take),
                        only_free ? ACMA_ALLOC_FREE_ONLY : 0, totals);
     }
-    std::printf("{\"ns\": %" PRIu64, totals.ns);
-    for (const auto& [name, nr] : totals.results) {
-        std::printf(", \"%s\": %" PRIu64, name.c_str(), nr);
-    }
-    std::printf("}\n");
+    print(totals);
 }
 
 void attach() {
@@ -321,6 +333,8 @@ int run(int argc, char** argv) {
         print_state();
     } else if (verb == "map") {
         print_map();
+    } else if (verb == "take-window") {
+        take_window(number);
     } else if (verb == "keep") {
         if (!keep(number)) {
             fail("keep");
