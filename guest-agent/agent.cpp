@@ -333,6 +333,11 @@ std::shared_ptr<const scaling::Coldness> Agent::coldness(Time now) {
     if (report.seen && report.seen_at != cold_at_) {
         coldness_ = std::make_shared<const scaling::Coldness>(*report.seen);
         cold_at_ = report.seen_at;
+        if (config_.verbose) {
+            log(6, "coldness: " + std::to_string(report.seen->regions.size()) + " regions of " +
+                       human(report.seen->total) + ", " +
+                       human(damon::cold(*report.seen, Seconds(10))) + " idle for 10 s");
+        }
     }
     if (now - cold_at_ >= k_coldness_age) {
         reclaimer_->look();

@@ -60,7 +60,9 @@ Status Scaler::order(const scaling::Decision& decision,
         ordered_.reset();
         report_.had_all = false;
         if (decision.action == scaling::Action::take) {
-            ordered_ = Order{.amounts = decision.take, .coldness = std::move(coldness)};
+            ordered_ = Order{.amounts = decision.take,
+                             .down_to = decision.down_to,
+                             .coldness = std::move(coldness)};
         }
     }
     changed_.notify_one();
@@ -117,11 +119,21 @@ Status Scaler::take(const Order& order, uint64_t number) {
                            order.coldness ? *order.coldness : scaling::Coldness(), platform::now());
     bool had_all = scaling::use_up(rows, order.amounts);
     bool migrates = false;
-    for (const auto& row : rows) {
+    for (const auto& planned : rows) {
         if (order_ != number) {
             return {};
         }
-        const auto outcome = take_row(row, state->zeroes);
+        // The order before this one may have taken more after this one was given.
+        const auto now = device_.state();
+        if (!now) {
+            return now.error();
+        }
+        const scaling::Row row = scaling::at_most(planned, now->ram - now->owned - order.down_to);
+        had_all = had_all && row == planned;
+        if (row.bits == 0) {
+            break;
+        }
+        const auto outcome = take_row(row, now->zeroes);
         if (!outcome) {
             return outcome.error();
         }

@@ -52,6 +52,7 @@ class Scaler {
     void work();
     struct Order {
         scaling::Amounts amounts;
+        Bytes down_to;
         std::shared_ptr<const scaling::Coldness> coldness;
     };
     [[nodiscard]] Status take(const Order& order, uint64_t number);
