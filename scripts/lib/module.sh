@@ -127,3 +127,63 @@ check_modules() {
         fi
     done
 }
+
+# dkms_module SERIES: what an installation does (docs/operations.md), by Debian's dkms in the root of this kernel, and back.
+dkms_module() (
+    local series=$1 release root version name aliases
+    release=$(cat "$acma_cache/kernels/$series/release")
+    root=$acma_cache/roots/$(module_suite "$series")
+    version=$(sed -n 's/^PACKAGE_VERSION="\(.*\)"/\1/p' "$top/kmod-balloon-shim/dkms.conf")
+    name=acma-balloon/$version
+    aliases=$root/lib/modules/$release/modules.alias
+    trap 'remove_dkms_module "$root" "$name" "$release"' EXIT
+    # One chain, since in a condition, as here, errors do not end a function by themselves. The first depmod is the kernel
+    # package's, of which only the headers are here; the others are dkms's, and have to know the balloon's driver.
+    in_root "$root" depmod "$release" &&
+        cp -r "$top/kmod-balloon-shim" "$root/tmp/acma-dkms" &&
+        in_root "$root" make -C /tmp/acma-dkms install &&
+        in_root "$root" dkms add "$name" &&
+        in_root "$root" dkms build "$name" -k "$release" &&
+        in_root "$root" dkms install "$name" -k "$release" &&
+        in_root "$root" dkms status "$name" -k "$release" | grep -w installed &&
+        in_root "$root" modinfo -k "$release" -F vermagic acma_balloon | grep -F "$release " &&
+        grep -x 'alias virtio:d00000005v\* acma_balloon' "$aliases" &&
+        in_root "$root" dkms remove "$name" -k "$release" &&
+        ! grep -s acma_balloon "$aliases"
+)
+
+# Whatever of it is left when a step failed.
+remove_dkms_module() {
+    local root=$1 name=$2 release=$3
+    rm -rf "$root/tmp/acma-dkms" "$root/usr/src/${name/\//-}" "$root/var/lib/dkms/${name%/*}" "$root/etc/modprobe.d/acma-balloon.conf"
+    rm -f "$root/lib/modules/$release/updates/dkms"/acma_balloon.ko*
+}
+
+# setup_dkms SERIES...: dkms in their roots.
+setup_dkms() {
+    local series root
+    for series in "$@"; do
+        root=$acma_cache/roots/$(module_suite "$series")
+        [[ ! -e $root/usr/sbin/dkms ]] || continue
+        say "installing dkms in $root"
+        logged "dkms-setup-$series" in_root "$root" sh -c 'apt-get -q update &&
+            DEBIAN_FRONTEND=noninteractive apt-get -y -q --no-install-recommends install dkms' || die "cannot install dkms"
+    done
+}
+
+# dkms_modules TALLY SERIES...
+dkms_modules() {
+    local series passed=0 failed=0 file=$1
+    shift
+    unpacking roots setup_dkms "$@"
+    for series in "$@"; do
+        say "dkms builds and installs acma_balloon for $(cat "$acma_cache/kernels/$series/release")"
+        if logged "dkms-$series" dkms_module "$series"; then
+            passed=$((passed + 1))
+        else
+            failed=$((failed + 1))
+        fi
+    done
+    echo "$passed $failed 0" >>"$file"
+    return $((failed > 0))
+}

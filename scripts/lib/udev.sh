@@ -1,24 +1,44 @@
 # SPDX-License-Identifier: Apache-2.0
 # shellcheck shell=bash
-# Debian's udev for test guests, unpacked in the cache; it is not installed, since its package would start it on the
-# machine. Result: $ACMA_CACHE/udev with udevadm and rules.d/.
+# Debian's udev and kmod for test guests, unpacked in the cache; they are not installed, since udev's package would start it
+# on the machine. Result: $ACMA_CACHE/udev with udevadm and rules.d/, $ACMA_CACHE/kmod with kmod.
 
-fetch_udev() { unpacking udev unpack_udev; }
+fetch_udev() {
+    unpacking udev unpack_udev
+    unpacking kmod unpack_kmod
+}
+
+# unpack_package PACKAGE DIRECTORY: the machine's release's, its files in DIRECTORY/tree.
+unpack_package() {
+    local package=$1 work=$2
+    have_machine_lists || apt_update_machine
+    if ! (cd "$work" && logged "$package" apt-get -q -o APT::Sandbox::User=root download "$package"); then
+        apt_update_machine # older package lists name files that are gone
+        (cd "$work" && logged "$package" apt-get -q -o APT::Sandbox::User=root download "$package") ||
+            die "cannot download $package"
+    fi
+    dpkg -x "$work/${package}"_*.deb "$work/tree"
+}
 
 unpack_udev() {
     local root="$acma_cache/udev" work
     [[ ! -e $root/udevadm ]] || return 0
-    have_machine_lists || apt_update_machine
     work=$(mktemp -d "$root/.new-XXXXXX")
     say "downloading udev into $root"
-    if ! (cd "$work" && logged udev apt-get -q -o APT::Sandbox::User=root download udev); then
-        apt_update_machine # older package lists name files that are gone
-        (cd "$work" && logged udev apt-get -q -o APT::Sandbox::User=root download udev) || die "cannot download udev"
-    fi
-    dpkg -x "$work"/udev_*.deb "$work/tree"
+    unpack_package udev "$work"
     rm -rf "$root/rules.d"
     mv "$(find "$work/tree" -type d -path '*/lib/udev/rules.d' -print -quit)" "$root/rules.d"
     # Last, since it says that all is there.
     mv "$(find "$work/tree" -path '*/bin/udevadm' -print -quit)" "$root/udevadm"
+    rm -rf "$work"
+}
+
+unpack_kmod() {
+    local root="$acma_cache/kmod" work
+    [[ ! -e $root/kmod ]] || return 0
+    work=$(mktemp -d "$root/.new-XXXXXX")
+    say "downloading kmod into $root"
+    unpack_package kmod "$work"
+    mv "$(find "$work/tree" -path '*/bin/kmod' -print -quit)" "$root/kmod"
     rm -rf "$work"
 }

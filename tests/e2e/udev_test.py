@@ -3,8 +3,8 @@
 
 import os
 
+from tests.rig import udev
 from tests.rig.guest import Options
-from tests.rig.kernel import cache_dir
 from tests.rig.qemu import Guest
 
 from .harness import TOP, case, expect
@@ -15,15 +15,7 @@ _ROTATES = "/sys/block/vda/queue/rotational"
 
 
 def _options(**changes):
-    udev = os.path.join(cache_dir(), "udev")
-    rules = [os.path.join(udev, "rules.d", name) for name in _OF_DEBIAN]
-    rules.append(os.path.join(TOP, "guest-agent", "90-acma-agent.rules"))
-    return Options(
-        add=[os.path.join(udev, "udevadm"), *(f"{path}:/usr/lib/udev/rules.d/{os.path.basename(path)}" for path in rules)],
-        # It is systemd-udevd by the name that it is called.
-        boot="ln -s udevadm /usr/bin/systemd-udevd; systemd-udevd --daemon; udevadm trigger --type=all; udevadm settle",
-        **changes,
-    )
+    return Options(add=udev.files(_OF_DEBIAN, [os.path.join(TOP, "guest-agent", "90-acma-agent.rules")]), boot=udev.START, **changes)
 
 
 @case()

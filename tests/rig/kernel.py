@@ -55,6 +55,11 @@ class Kernel:
         with open(path, "rb") as file:
             return file.read()
 
+    def path_in_tree(self, name):
+        """Where Debian's package has it under /lib/modules/RELEASE, but not compressed."""
+        path = os.path.relpath(self._files[_key(name)], os.path.join(self.directory, "modules"))
+        return path.removesuffix(".xz")
+
     def load_order(self, names):
         """[(name, bytes)] of the named modules and all they depend on, each after its dependencies."""
         done = {}
