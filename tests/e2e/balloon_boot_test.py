@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which driver a guest boots with: the balloon shim where it is there and allowed, else the stock driver."""
+"""Which driver a guest boots with: the balloon shim where it is there and allowed, else the stock driver. And how the agent's
+unit comes by /dev/acma."""
 
+import json
 import os
 import tempfile
 
@@ -9,7 +11,7 @@ from tests.rig.guest import Options, shim_path
 from tests.rig.kernel import Kernel
 from tests.rig.qemu import Guest
 
-from .harness import KERNELS, TOP, case, expect, wait_until
+from .harness import AGENT, BLOCKS, DEADMAN, KERNELS, TOP, case, expect, wait_until
 
 _MODPROBE_CONF = os.path.join(TOP, "kmod-balloon-shim", "modprobe.conf")
 _RULES = ["50-udev-default.rules", "80-drivers.rules"]
@@ -74,3 +76,50 @@ def the_shim_drives_the_balloon_from_boot_and_the_stock_driver_where_it_cannot(h
     drives, dmesg = _driver(kernel, loader, module(_shim(kernel)), cmdline)
     expect(drives == driver, f"{drives or 'nothing'} drives the balloon\n{dmesg[-3000:]}")
     expect(said in dmesg, f"the kernel does not say why\n{dmesg[-3000:]}")
+
+
+_UNITS = "/lib/systemd/system"
+_AGENT_FILES = os.path.join(TOP, "guest-agent")
+_ETC = {
+    "etc/acma/agent.toml": '[policy]\nstandalone = true\npsi = "0.1%"\n',
+    "etc/passwd": "root:x:0:0::/:/bin/sh\n",
+    "etc/group": "root:x:0:\n",
+    "etc/machine-id": "0123456789abcdef0123456789abcdef\n",
+    "etc/systemd/system/default.target": "[Unit]\nWants=acma-agent.service\n",
+}
+
+
+def _systemd():
+    """For Options.add: the machine's systemd as process 1, and the agent installed."""
+    programs = ["/lib/systemd/systemd:/sbin/init", "/bin/systemctl:/bin/systemctl"]
+    if os.path.exists("/lib/systemd/systemd-executor"):  # since systemd 255
+        programs.append("/lib/systemd/systemd-executor:/usr/lib/systemd/systemd-executor")
+    units = [f"{_UNITS}/{name}:{_UNITS}/{name}" for name in ("basic.target", "sysinit.target", "shutdown.target")]
+    agent = [
+        AGENT + ":/usr/sbin/acma-agent",
+        DEADMAN + ":/usr/libexec/acma-deadman",
+        os.path.join(_AGENT_FILES, "acma-agent.service") + ":/etc/systemd/system/acma-agent.service",
+    ]
+    return programs + units + agent + udev.files(["50-udev-default.rules"], [os.path.join(_AGENT_FILES, "90-acma-agent.rules")])
+
+
+def _attached(guest):
+    return json.loads(guest.run("acma-blocks state"))["flags"] & 0x10 != 0
+
+
+@case(each={"driver": ["that comes late"]}, full_each=["that goes and comes"])
+def the_agents_unit_finds_a_driver(driver):
+    add = [*_systemd(), BLOCKS, shim_path("6.12") + ":/root/acma_balloon.ko"]
+    with Guest(Options(balloon_driver="", add=add, files=_ETC, boot=udev.START)) as guest:
+        wait_until(lambda: guest.run("acma-agent status", check=False).status == 0, 60, lambda: guest.run("dmesg | tail -30"))
+        unit = guest.run("cat /proc/$(pidof acma-agent)/cgroup; systemctl show -p DevicePolicy acma-agent.service")
+        expect("acma-agent.service" in unit and "DevicePolicy=closed" in unit, unit)
+        guest.run("insmod /root/acma_balloon.ko")
+        why = "acma-agent status; systemctl show -p DeviceAllow acma-agent.service; ls -l /dev/acma"
+        wait_until(lambda: _attached(guest), 45, lambda: guest.run(why))
+        if driver == "that goes and comes":
+            sys_driver = "/sys/bus/virtio/drivers/acma_balloon"
+            device = guest.run(f"basename $(ls -d {sys_driver}/virtio*)").strip()
+            guest.run(f"echo {device} >{sys_driver}/unbind; ! [ -e /dev/acma ]; echo {device} >{sys_driver}/bind")
+            wait_until(lambda: _attached(guest), 45, lambda: guest.run(why))
+        expect("no-shim" not in guest.run("acma-agent status"), guest.run("acma-agent status"))
