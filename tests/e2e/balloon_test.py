@@ -6,44 +6,17 @@ import os
 import random
 import time
 
-from tests.rig.guest import Options
 from tests.rig.qemu import Guest
 
+from .blocks import BLOCK as _BLOCK
+from .blocks import actual as _actual
+from .blocks import expect_no_trouble as _expect_no_trouble
+from .blocks import mem as _mem
+from .blocks import move as _move
+from .blocks import options as _options
+from .blocks import set_target as _set_target
+from .blocks import state as _state
 from .harness import AGENT, BLOCKS, KERNELS, MIB, WORKLOAD, case, expect, wait_until
-
-_BLOCK = 2 * MIB
-_TROUBLE = "dmesg | grep -E 'cut here|BUG:|WARNING:|Oops|blocked for more|bad page|Out of memory|detected stall|soft lockup' || true"
-
-
-def _options(kernel="6.12", **changes):
-    settings = {"kernel": kernel, "memory_mib": 1024, "balloon_driver": "shim", "add": [WORKLOAD, BLOCKS]}
-    return Options(**{**settings, **changes})
-
-
-def _state(guest):
-    return json.loads(guest.run("acma-blocks state"))
-
-
-def _move(guest, arguments):
-    return json.loads(guest.run(f"acma-blocks {arguments}"))
-
-
-def _mem(guest, name):
-    return int(guest.run(f"awk '/^{name}:/{{print $2}}' /proc/meminfo")) * 1024
-
-
-def _actual(guest):
-    return guest.qmp.command("query-balloon")["actual"]
-
-
-def _set_target(guest, size):
-    guest.qmp.command("balloon", value=size)
-    wait_until(lambda: _actual(guest) == size, 30, lambda: f"actual {_actual(guest)} of {size}: {_state(guest)}", every_s=0.05)
-
-
-def _expect_no_trouble(guest):
-    trouble = guest.run(_TROUBLE)
-    expect(trouble == "", trouble + guest.run("dmesg | tail -60"))
 
 
 @case(each={"kernel": KERNELS})

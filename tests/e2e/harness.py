@@ -17,6 +17,7 @@ BUILD = os.environ.get("ACMA_BUILD", os.path.join(TOP, "build"))
 
 WORKLOAD = os.path.join(BUILD, "tests", "workload", "acma-workload")
 BLOCKS = os.path.join(BUILD, "tests", "workload", "acma-blocks")
+CRASH_KERNEL = os.path.join(BUILD, "tests", "workload", "acma-crash-kernel")
 AGENT = os.path.join(BUILD, "guest-agent", "acma-agent")
 DEADMAN = os.path.join(BUILD, "guest-agent", "acma-deadman")
 CONTROLLER = os.path.join(BUILD, "host-controller", "acma-controller")
