@@ -49,7 +49,11 @@ Scaler::~Scaler() {
 }
 
 Result<platform::BalloonDevice::State> Scaler::observe() {
-    return device_.state();
+    auto state = device_.state();
+    if (state) {
+        owned_ = state->owned;
+    }
+    return state;
 }
 
 Status Scaler::order(const scaling::Decision& decision,
@@ -60,9 +64,8 @@ Status Scaler::order(const scaling::Decision& decision,
         ordered_.reset();
         report_.had_all = false;
         if (decision.action == scaling::Action::take) {
-            ordered_ = Order{.amounts = decision.take,
-                             .down_to = decision.down_to,
-                             .coldness = std::move(coldness)};
+            ordered_ =
+                Order{.amounts = decision.take, .coldness = std::move(coldness), .owned = owned_};
         }
     }
     changed_.notify_one();
@@ -114,26 +117,20 @@ Status Scaler::take(const Order& order, uint64_t number) {
     if (!windows) {
         return windows.error();
     }
+    // The order before this one ends with its row: what that took since is not taken once more,
+    // or the guest would end below its min-mem.
+    scaling::Amounts amounts = order.amounts;
+    amounts.all -= state->owned - order.owned;
     const auto rows =
-        scaling::take_rows(*windows, order.amounts, back_off_,
+        scaling::take_rows(*windows, amounts, back_off_,
                            order.coldness ? *order.coldness : scaling::Coldness(), platform::now());
-    bool had_all = scaling::use_up(rows, order.amounts);
+    bool had_all = scaling::use_up(rows, amounts);
     bool migrates = false;
-    for (const auto& planned : rows) {
+    for (const auto& row : rows) {
         if (order_ != number) {
             return {};
         }
-        // The order before this one may have taken more after this one was given.
-        const auto now = device_.state();
-        if (!now) {
-            return now.error();
-        }
-        const scaling::Row row = scaling::at_most(planned, now->ram - now->owned - order.down_to);
-        had_all = had_all && row == planned;
-        if (row.bits == 0) {
-            break;
-        }
-        const auto outcome = take_row(row, now->zeroes);
+        const auto outcome = take_row(row, state->zeroes);
         if (!outcome) {
             return outcome.error();
         }

@@ -52,8 +52,8 @@ class Scaler {
     void work();
     struct Order {
         scaling::Amounts amounts;
-        Bytes down_to;
         std::shared_ptr<const scaling::Coldness> coldness;
+        Bytes owned;  // when it was decided
     };
     [[nodiscard]] Status take(const Order& order, uint64_t number);
     [[nodiscard]] Result<platform::BalloonDevice::Outcome> take_row(const scaling::Row& row,
@@ -61,6 +61,7 @@ class Scaler {
     [[nodiscard]] Status give(Bytes amount);
 
     platform::BalloonDevice device_;  // its calls are independent of each other
+    Bytes owned_;                     // as last observed
     const std::string memory_dir_;
     scaling::BackOff back_off_;  // the worker's
 

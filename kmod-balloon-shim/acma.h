@@ -46,6 +46,7 @@
  * @hold_off: how long voluntary blocks stay without an agent
  * @seen: when it last called (jiffies)
  * @left: when the last one went, or was found late (jiffies)
+ * @looked: when relief_work() last looked after it (jiffies)
  */
 struct acma_agent {
 	struct file *file;
@@ -53,6 +54,7 @@ struct acma_agent {
 	unsigned long hold_off;
 	unsigned long seen;
 	unsigned long left;
+	unsigned long looked;
 };
 
 /**

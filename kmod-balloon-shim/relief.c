@@ -15,6 +15,8 @@
 #define OOM_BLOCKS 16
 /* An attached agent that has not called for so long is late (or longer, if its deadline is). */
 #define AGENT_LATE (5 * HZ)
+/* Who looks after it every second and has not for so long was late himself. */
+#define LOOKED_LATE (3 * HZ)
 /* Events of pressure are at least so far apart. */
 #define PRESSURE_EVERY (HZ / 20)
 /* After an OOM forced blocks are not taken again for so long. */
@@ -115,6 +117,13 @@ static void relief_work(struct work_struct *work)
 
 	if (!acma_voluntary_blocks(acma))
 		return;
+	/*
+	 * The guest did not run, or its clock jumped (it was reverted to a
+	 * snapshot): that says nothing of the agent.
+	 */
+	if (time_after(jiffies, acma->agent.looked + LOOKED_LATE))
+		WRITE_ONCE(acma->agent.seen, jiffies);
+	acma->agent.looked = jiffies;
 	if (acma_agent_there(acma)) {
 		acma->agent.left = jiffies;
 	} else if (time_after(jiffies, acma->agent.left + acma->agent.hold_off)) {

@@ -93,12 +93,6 @@ std::vector<Row> take_rows(const std::vector<Window>& windows, Amounts amounts,
     return rows;
 }
 
-Row at_most(const Row& row, Bytes most) {
-    Row part = row;
-    part.bits = highest(row.bits, blocks_in(most));
-    return part;
-}
-
 bool use_up(const std::vector<Row>& rows, Amounts amounts) {
     Amounts left = amounts;
     for (const Row& row : rows) {

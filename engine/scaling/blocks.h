@@ -77,9 +77,6 @@ struct Amounts {
 // Whether there was as much to take as `amounts` allow, in all or by migration.
 [[nodiscard]] bool use_up(const std::vector<Row>& rows, Amounts amounts);
 
-// Of a row the highest blocks, so many as `most` allows.
-[[nodiscard]] Row at_most(const Row& row, Bytes most);
-
 // At least `amount`, as far as there is so much that the host has confirmed.
 [[nodiscard]] std::vector<Row> give_rows(const std::vector<Window>& windows, Bytes amount);
 

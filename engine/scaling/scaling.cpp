@@ -132,7 +132,6 @@ Decision step(const Policy& policy, const Sample& sample, State& state, Time now
                     .take = {.all = all,
                              .migrated = in_a_step(
                                  std::min(state.rate_per_s / k_migrated_part, k_migrated_most))},
-                    .down_to = policy.min_mem,
                     .next_step = k_acting_step,
                     .reason = "up to " + human(all) + " are taken, at " + human(state.rate_per_s) +
                               "/s; " + why_not_more(sample, policy)};

@@ -38,7 +38,6 @@ enum class Action { hold, take, give };
 struct Decision {
     Action action = Action::hold;
     Amounts take;
-    Bytes down_to;  // the guest's size, whatever has been taken meanwhile
     Bytes give;
     Micros next_step{0};
     std::string reason;  // a sentence with the numbers that made it

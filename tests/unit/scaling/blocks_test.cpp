@@ -109,14 +109,6 @@ TEST(TakeRows, EmptiesTheColdestBlocksOfAWindowFirstAndThoseInUseLast) {
     EXPECT_EQ(bits(61), k_all >> 4 | uint64_t{1} << 63);
 }
 
-TEST(TakeRows, CutsARowToItsHighestBlocks) {
-    const Row row{.window = 3, .bits = 0xf0f, .free_only = false};
-    EXPECT_EQ(at_most(row, k_block * 8), row);
-    EXPECT_EQ(at_most(row, k_block * 3 - Bytes(1)).bits, 0xc00U);
-    EXPECT_EQ(at_most(row, Bytes(0)).bits, 0U);
-    EXPECT_FALSE(at_most(row, Bytes(0)).free_only);
-}
-
 TEST(TakeRows, TellsWhetherTheAmountsWereTheLimit) {
     const std::vector<Window> windows{window(0, 0, k_all), window(1, 0, 1)};
     const auto of = [&](Amounts amounts) {
