@@ -11,6 +11,9 @@ from .subject import Tuner, system_ram, tuner_script
 
 MIB = 1 << 20
 
+_COMPACT = "echo 1 >/proc/sys/vm/compact_memory"
+_LOOP = "/tmp/compaction.pid"
+
 
 class _Reclaim(Tuner):
     min_age_s = 5
@@ -59,13 +62,21 @@ class Orchestration:
         tuner = "" if guest.options.kernel == "6.12" else "temporal"  # ramps up at once, but is not everywhere
         guest.run(self.script(ranges, tuner))
 
+    def stop(self, guest):
+        """Neither any more: for who counts what a take costs by itself."""
+        guest.run(f"kill $(cat {_LOOP}); echo off >/sys/kernel/mm/damon/admin/kdamonds/0/state")
+
+    def compact(self, guest):
+        """Once, now."""
+        guest.run(_COMPACT, timeout=300)
+
     def script(self, ranges, tuner):
         """The kernel's own DAMON_RECLAIM does nothing on 6.12 and knows one range of memory; this is the same scheme through sysfs."""
         return "\n".join(
             [
                 tuner_script(_Reclaim("reclaim", psi_goal_us=1000, tuner=tuner), ranges),
                 "echo 100 >/proc/sys/vm/compaction_proactiveness",
-                f"while :; do echo 1 >/proc/sys/vm/compact_memory; sleep {self.every_s}; done >/dev/null 2>&1 &",
+                f"while :; do {_COMPACT}; sleep {self.every_s}; done >/dev/null 2>&1 & echo $! >{_LOOP}",
             ]
         )
 
