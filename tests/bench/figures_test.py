@@ -3,12 +3,17 @@
 
 import io
 import os
+import struct
 import subprocess
 import tempfile
 import unittest
 from unittest import mock
 
-from . import agent, machine, needed, series, trace
+from tests.rig.errors import RigError
+from tests.rig.guest import Options
+
+from . import agent, balloon, machine, needed, nested, series, trace
+from .orchestration import Orchestration
 from .report import Metric, Report, Value, worst
 from .series import Sample
 from .subject import KERNEL_TUNER, UNLIMITED, system_ram, tuner_script
@@ -252,6 +257,103 @@ class Tuners(unittest.TestCase):
     def test_only_a_tuner_with_a_goal_gets_one(self):
         self.assertIn("some_mem_psi_us", tuner_script(KERNEL_TUNER, [(0, 4096)]))
         self.assertNotIn("goals", tuner_script(UNLIMITED, [(0, 4096)]))
+
+
+class Balloon(unittest.TestCase):
+    def test_run_time_is_that_of_all_cpus_and_nothing_else(self):
+        domain = "domain0 3 9 9 9 9 9 9 9 9\n"
+        text = f"version 16\ntimestamp 4294900000\ncpu0 0 0 0 0 0 0 700 9 9\n{domain}cpu1 0 0 0 0 0 0 11 9 9\n{domain}"
+        self.assertEqual(balloon.run_time_ns(text), 711)
+
+    def test_cpu_seconds_are_user_and_system_whatever_the_name_of_the_process(self):
+        ticks = os.sysconf("SC_CLK_TCK")
+        stat = f"7 (a) b) S 1 2 3 4 5 6 7 8 9 10 {2 * ticks} {ticks} 13 14"
+        self.assertEqual(balloon.cpu_seconds(stat), 3)
+
+    @staticmethod
+    def _seconds(rounds):
+        return [{"t_us": index * 1_000_000, "rounds": number} for index, number in enumerate(rounds)]
+
+    def test_a_loss_is_what_is_missing_while_blocks_moved_of_what_the_whole_time_would_have_had(self):
+        lines = self._seconds([0, 100, 100, 100, 40, 50, 100, 100])
+        # 110 rounds of 100 a second: 1.1 of 60 s.
+        self.assertAlmostEqual(balloon.loss_pct(lines, 3_100_000, 4_900_000, 60), 100 * 1.1 / 60)
+
+    def test_a_line_that_spans_two_seconds_counts_for_two(self):
+        lines = [*self._seconds([0, 100, 100]), {"t_us": 4_000_000, "rounds": 100}, {"t_us": 5_000_000, "rounds": 1}]
+        self.assertAlmostEqual(balloon.loss_pct(lines, 2_500_000, 3_500_000, 60), 100 / 60)
+
+    def test_no_loss_is_none_and_too_few_lines_are_an_error(self):
+        self.assertEqual(balloon.loss_pct(self._seconds([0, 5, 5, 5, 5]), 2_000_000, 4_000_000, 60), 0)
+        for start, end in ((0, 2_000_000), (1_000_000, 3_500_000)):
+            with self.assertRaises(RigError):
+                balloon.loss_pct(self._seconds([0, 5, 5, 5]), start, end, 60)
+
+    def test_no_more_is_freed_than_was_taken(self):
+        self.assertEqual(balloon.freed_pct(32, 64 << 20), 100)
+        self.assertEqual(balloon.freed_pct(33, 64 << 20), 100)
+        self.assertEqual(balloon.freed_pct(8, 64 << 20), 25)
+        self.assertEqual(balloon.freed_pct(0, 64 << 20), 0)
+
+    def test_every_case_has_a_name_of_its_own_and_measures_ours(self):
+        setups = balloon.setups(["6.12", "7.3"])
+        self.assertEqual(len({setup.name for setup in setups}), len(setups))
+        for setup in setups:
+            if setup.content != "hugetlb":
+                self.assertIn("ours", setup.contestants)
+
+    def test_whoever_is_held_against_a_peer_meets_it_in_a_case(self):
+        met = {}
+        for setup in balloon.setups(["6.12"]):
+            if setup.icount and setup.reporting and setup.content not in ("hugetlb", "loss"):
+                for of in (balloon._reclaim, balloon._return):
+                    met.setdefault(of(setup), set()).update(setup.contestants)
+        for metric, (peer, _) in balloon.GOALS.items():
+            if metric not in (balloon.SUM, balloon.RETURN_TOUCH):
+                self.assertIn(peer, met[metric], metric.name)
+
+
+class Nested(unittest.TestCase):
+    def test_memory_is_the_mapping_of_its_size_that_is_a_memfd(self):
+        maps = "7f00-7f10 rw-p 0 00:00 0 \n10000-20000 rw-p 0 00:00 0 [heap]\n40000000-50000000 rw-s 0 00:0f 9 /memfd:memory-backend-memfd (deleted)\n"
+        self.assertEqual(nested.ram_mapping(maps, 0x10000000), 0x40000000)
+        with self.assertRaises(RigError):
+            nested.ram_mapping(maps, 0x10000)
+
+    def test_a_huge_page_is_there_when_its_first_entry_says_so(self):
+        entry = lambda present: struct.pack("<Q", (1 << 63 if present else 0) | 12345) + bytes(511 * 8)
+        self.assertEqual(nested.present_pages(entry(True) + entry(False) + entry(True)), [True, False, True])
+
+
+class Orchestrated(unittest.TestCase):
+    def test_a_part_of_memory_can_be_unplugged_and_the_sum_stays(self):
+        options = Orchestration(2048, 512).apply(Options(cmdline="init_on_alloc=0", balloon_driver="shim"))
+        self.assertEqual((options.memory_mib, options.ram_block_mib), (2048, [1536, 512]))
+        self.assertEqual(options.memory_args[1], "1536M,maxmem=4096M")
+        self.assertEqual(options.cmdline, "init_on_alloc=0 memhp_default_state=online_movable")
+        self.assertIn("free-page-reporting=on", options.balloon_properties)
+        self.assertEqual(options.balloon_driver, "stock")
+
+    def test_it_reclaims_in_every_range_under_a_goal_and_compacts(self):
+        script = Orchestration(2048, 512, every_s=7).script([(0, 4096), (1 << 32, 2 << 32)], "temporal")
+        for part in ("nr_regions", f"echo {1 << 32} >", "some_mem_psi_us", "echo 50 >access_pattern/age/min", "temporal", "sleep 7", "compact_memory"):
+            self.assertIn(part, script)
+
+    def test_what_fails_is_given_up_and_no_longer_asked_for(self):
+        asked = []
+
+        class Monitor:
+            size = 512 << 20
+
+            def command(self, name, **arguments):
+                if name == "qom-set":
+                    asked.append(arguments["value"])
+                    Monitor.size = max(arguments["value"], 400 << 20)
+                return Monitor.size
+
+        guest = mock.Mock(qmp=Monitor())
+        self.assertEqual(Orchestration(2048, 512, still_s=0.2).take(guest, 256 << 20), 112 << 20)
+        self.assertEqual(asked, [256 << 20, 400 << 20])
 
 
 if __name__ == "__main__":
