@@ -321,7 +321,7 @@ class Nested(unittest.TestCase):
             nested.ram_mapping(maps, 0x10000)
 
     def test_a_huge_page_is_there_when_its_first_entry_says_so(self):
-        entry = lambda present: struct.pack("<Q", (1 << 63 if present else 0) | 12345) + bytes(511 * 8)
+        entry = lambda present: struct.pack("<Q", (1 << 63 if present else 1 << 62) | 12345) + bytes(511 * 8)
         self.assertEqual(nested.present_pages(entry(True) + entry(False) + entry(True)), [True, False, True])
 
 

@@ -26,7 +26,8 @@ constexpr int k_exit_corrupt = 3;
 constexpr const char* k_usage =
     "usage: acma-workload VERB [OPTIONS]\n"
     "  touch --mib N [--hot-mib H] [--period-ms P] [--seconds S]\n"
-    "      fill N MiB, then touch H MiB of them (all) every P ms (100) for S seconds (for ever)\n"
+    "      fill N MiB, then touch H MiB of them (all) every P ms (100; 0: again and again) for S\n"
+    "      seconds (for ever)\n"
     "  phases MIB:SECONDS,MIB:SECONDS... [--period-ms P] [--repeat R]\n"
     "      touch a hot set that changes its size; what was once filled stays allocated and gets "
     "cold\n"
@@ -136,7 +137,7 @@ Result<int> run_phases(const std::vector<Phase>& phases, Bytes filled_first,
         return (memory ? flusher.error() : memory.error());
     }
     memory->grow_to(filled_first);
-    const Millis period(std::max<uint64_t>(options.number("--period-ms", 100), 1));
+    const Millis period(options.number("--period-ms", 100));
     bool intact = true;
     for (uint64_t round = 0; intact && round < options.number("--repeat", 1); ++round) {
         for (const Phase& phase : phases) {
