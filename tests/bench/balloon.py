@@ -71,6 +71,7 @@ COLD_MIB = PUNCHED_MIB // 2
 
 CLOCK_ROUNDS = 3
 
+# Half of what is taken has to be moved, at least where it was filled.
 LOSS_RAM_MIB = 3072
 LOSS_PUNCHED_MIB = 1400
 LOSS_HOT_MIB = 16
