@@ -237,7 +237,10 @@ class Subject:
 
     def _workload(self, arguments, said, log):
         self.guest.run(f"acma-workload {arguments} >{log} 2>&1 &")
-        self._wait(lambda: said in self.guest.run(f"cat {log}"), f"acma-workload {arguments} does not say '{said}'")
+        try:
+            self._wait(lambda: said in self.guest.run(f"cat {log}"), f"acma-workload {arguments} does not say '{said}'")
+        except RigError as error:
+            raise RigError(f"{error}\nit says: {self.guest.run(f'cat {log}; uptime')}") from error
 
     def __exit__(self, *_):
         self.guest.close()
