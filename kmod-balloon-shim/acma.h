@@ -7,6 +7,7 @@
  *   blocks.c   taking blocks from the kernel and giving them back
  *   hotplug.c  memory that comes and goes
  *   keep.c     taking a free memory block without touching it
+ *   release.c  removing owned memory blocks, for their page structs
  *   pages.c    single pages, where a host asks for more than blocks can give
  *   host.c     telling the host: report, inflate and deflate queues
  *   target.c   what the host asks for, and how it is met
@@ -59,14 +60,40 @@ struct acma_agent {
 
 /**
  * struct acma_keep - the memory block that is kept when it comes online (keep.c)
+ * @claimed: there is one
  * @file: who asked for it, or NULL
  * @window: its number; stays when @file is gone
  * @bits: blocks that came online
  */
 struct acma_keep {
+	bool claimed;
 	struct file *file;
 	u64 window;
 	u64 bits;
+};
+
+/**
+ * struct acma_releasing - memory blocks that are removed (release.c)
+ * @one: at a time; waits for the kernel's hotplug lock
+ * @window: this one is being removed, or ACMA_NO_WINDOW
+ * @leaving: blocks of it that went offline and are not yet in the map's count
+ * @most: so much may be removed: what the host asks for, and nobody else may have
+ *        (balloon pages)
+ * @owed: blocks to give back as soon as they are added again
+ * @asleep: the system is about to sleep: nothing is removed
+ * @work: adds what is needed
+ * @pm_nb: when the system goes to sleep
+ */
+struct acma_releasing {
+	/* Held while one is removed or added. */
+	struct mutex one;
+	u64 window;
+	u64 leaving;
+	u32 most;
+	u64 owed;
+	bool asleep;
+	struct delayed_work work;
+	struct notifier_block pm_nb;
 };
 
 /*
@@ -112,6 +139,8 @@ struct acma {
 	struct acma_map map;
 	unsigned long *retry_at;	/* per window: not migrated before (jiffies) */
 	unsigned int *failed;		/* per window: how often in a row */
+	int *added;			/* per window: NUMA node, if it was ever released */
+	struct acma_releasing release;
 
 	/* Single pages. */
 	struct balloon_dev_info pages;
@@ -194,6 +223,7 @@ u64 acma_give(struct acma *acma, u64 window, u64 bits);
 u64 acma_give_some(struct acma *acma, u64 blocks);
 u64 acma_free_bits(u64 window, u64 candidates);
 void acma_manage_as_forced(struct acma *acma);
+u64 acma_owned_blocks(struct acma *acma);
 u64 acma_owned_pfns(struct acma *acma);
 u64 acma_voluntary_blocks(struct acma *acma);
 unsigned long acma_floor_pages(void);
@@ -207,8 +237,18 @@ void acma_hotplug_stop(struct acma *acma);
 
 /* keep.c */
 int acma_keep_begin(struct acma *acma, struct file *file, u64 window);
+int acma_keep_claim(struct acma *acma, struct file *file, u64 window);
 void acma_keep_online(struct acma *acma, u64 window);
+u64 acma_keep_settle(struct acma *acma);
 u64 acma_keep_end(struct acma *acma, struct file *file);
+bool acma_inside_its_zone(unsigned long pfn, unsigned long pages);
+
+/* release.c */
+int acma_release_start(struct acma *acma);
+void acma_release_stop(struct acma *acma);
+void acma_release_look(struct acma *acma, u64 owed);
+u32 acma_window_remove(struct acma *acma, u64 window);
+u32 acma_window_add(struct acma *acma, u64 window);
 
 /* pages.c */
 void acma_pages_init(struct acma *acma);

@@ -366,6 +366,18 @@ u64 acma_give_some(struct acma *acma, u64 blocks)
 }
 
 /**
+ * acma_owned_blocks() - also those whose memory block is removed
+ * @acma: the instance
+ *
+ * Return: how many
+ */
+u64 acma_owned_blocks(struct acma *acma)
+{
+	return READ_ONCE(acma->map.nr_owned) + READ_ONCE(acma->map.nr_released) +
+	       READ_ONCE(acma->release.leaving);
+}
+
+/**
  * acma_owned_pfns() - all that is owned
  * @acma: the instance
  *
@@ -373,12 +385,12 @@ u64 acma_give_some(struct acma *acma, u64 blocks)
  */
 u64 acma_owned_pfns(struct acma *acma)
 {
-	return READ_ONCE(acma->map.nr_owned) * ACMA_PFNS_PER_BLOCK +
+	return acma_owned_blocks(acma) * ACMA_PFNS_PER_BLOCK +
 	       atomic_long_read(&acma->nr_pages) * ACMA_PFNS_PER_PAGE;
 }
 
 /**
- * acma_voluntary_blocks() - blocks beyond what the host asks for
+ * acma_voluntary_blocks() - blocks beyond what the host asks for, which can be given back
  * @acma: the instance
  *
  * Return: how many
@@ -388,7 +400,7 @@ u64 acma_voluntary_blocks(struct acma *acma)
 	u64 owned = acma_owned_pfns(acma);
 	u64 forced = min_t(u64, owned, READ_ONCE(acma->target));
 
-	return (owned - forced) / ACMA_PFNS_PER_BLOCK;
+	return min_t(u64, (owned - forced) / ACMA_PFNS_PER_BLOCK, READ_ONCE(acma->map.nr_owned));
 }
 
 /**

@@ -7,6 +7,7 @@
 #define ACMA_COMPAT_H
 
 #include <linux/gfp.h>
+#include <linux/memory_hotplug.h>
 #include <linux/mm.h>
 #include <linux/page_reporting.h>
 #include <linux/version.h>
@@ -72,6 +73,26 @@ static inline int acma_contig_alloc(unsigned long start, unsigned long end)
 	for (i = 0; i < end - start; i += ACMA_BLOCK_PAGES)
 		set_page_count(head + i, 1);
 	return 0;
+}
+
+/*
+ * Can a System RAM resource be split that has something in it? Before, what lay
+ * in its upper part was lost (kernel/resource.c, release_mem_region_adjustable).
+ */
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(7, 0, 0)
+#define ACMA_RESOURCE_CHILDREN_MOVE true
+#else
+#define ACMA_RESOURCE_CHILDREN_MOVE false
+#endif
+
+/* Does memory that is added come online by itself? Where it is not told: when it did not. */
+static inline bool acma_comes_online(void)
+{
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(7, 0, 0)
+	return mhp_get_default_online_type() != MMOP_OFFLINE;
+#else
+	return true;
+#endif
 }
 
 /* What 7.3 counts for each node was a VM event before. */

@@ -22,9 +22,10 @@
 static_assert(sizeof(struct acma_blocks) == 80);
 static_assert(sizeof(struct acma_window) == 48);
 static_assert(sizeof(struct acma_map_query) == 16 + ACMA_MAP_WINDOWS * 48);
-static_assert(sizeof(struct acma_state) == 160);
+static_assert(sizeof(struct acma_state) == 168);
 static_assert(sizeof(struct acma_attach) == 16);
 static_assert(sizeof(struct acma_keep_window) == 16);
+static_assert(sizeof(struct acma_release_window) == 16);
 
 /**
  * struct opened - one open file
@@ -266,8 +267,9 @@ static long ioctl_state(struct opened *opened, void __user *arg)
 	single = (u64)atomic_long_read(&acma->nr_pages) << PAGE_SHIFT;
 	unmanaged = acma->map.nr_unmanaged * ACMA_BLOCK_BYTES +
 		    (acma_unmanages(acma) ? single : 0);
-	state.ram_bytes = ((u64)totalram_pages() << PAGE_SHIFT) + unmanaged;
-	state.owned_bytes = acma->map.nr_owned * ACMA_BLOCK_BYTES + single;
+	state.released_bytes = (acma->map.nr_released + acma->release.leaving) * ACMA_BLOCK_BYTES;
+	state.ram_bytes = ((u64)totalram_pages() << PAGE_SHIFT) + unmanaged + state.released_bytes;
+	state.owned_bytes = acma_owned_blocks(acma) * ACMA_BLOCK_BYTES + single;
 	state.pending_bytes = acma->map.nr_pending * ACMA_BLOCK_BYTES;
 	state.single_bytes = single;
 	state.target_bytes = (u64)acma->target << VIRTIO_BALLOON_PFN_SHIFT;
@@ -333,6 +335,22 @@ static long ioctl_rereport(struct acma *acma)
 	return 0;
 }
 
+/* The caller holds nothing: see release.c. What is open keeps the module here. */
+static long ioctl_release(struct acma *acma, unsigned int command, void __user *arg)
+{
+	struct acma_release_window window;
+
+	if (copy_from_user(&window, arg, sizeof(window)))
+		return -EFAULT;
+	if (window.reserved || window.result || window.window >= acma->map.nr_windows)
+		return -EINVAL;
+	if (command == ACMA_IOC_RELEASE)
+		window.result = acma_window_remove(acma, window.window);
+	else
+		window.result = acma_window_add(acma, window.window);
+	return copy_to_user(arg, &window, sizeof(window)) ? -EFAULT : 0;
+}
+
 static long dispatch(struct file *file, unsigned int command, void __user *arg)
 {
 	struct opened *opened = file->private_data;
@@ -364,17 +382,20 @@ static long acma_ioctl(struct file *file, unsigned int command, unsigned long ar
 {
 	struct opened *opened = file->private_data;
 	struct acma *acma = opened->acma;
-	long err;
+	long err = 0;
 
 	down_read(&acma->alive);
 	if (acma->misc_on) {
 		if (READ_ONCE(acma->agent.file) == file)
 			WRITE_ONCE(acma->agent.seen, jiffies);
-		err = dispatch(file, command, (void __user *)arg);
+		if (command != ACMA_IOC_RELEASE && command != ACMA_IOC_RESTORE)
+			err = dispatch(file, command, (void __user *)arg);
 	} else {
 		err = -ENODEV;	/* the device went away */
 	}
 	up_read(&acma->alive);
+	if (!err && (command == ACMA_IOC_RELEASE || command == ACMA_IOC_RESTORE))
+		err = ioctl_release(acma, command, (void __user *)arg);
 	return err;
 }
 

@@ -162,6 +162,9 @@ static void give_all(struct acma *acma)
 	WARN_ON_ONCE(acma->map.nr_owned);
 	acma->target = 0;
 	acma->forced = 0;
+	/* Not here: the kernel's hotplug lock may be held (ACPI). */
+	acma->release.most = 0;
+	acma_release_look(acma, U64_MAX);
 }
 
 static int acma_probe(struct virtio_device *vdev)
@@ -367,9 +370,12 @@ static int __init acma_init(void)
 	err = acma_hotplug_start(acma);
 	if (err)
 		goto out_blocks;
-	err = acma_relief_start(acma);
+	err = acma_release_start(acma);
 	if (err)
 		goto out_hotplug;
+	err = acma_relief_start(acma);
+	if (err)
+		goto out_release;
 	if (standalone) {
 		err = acma_device_add(acma);
 		if (err)
@@ -386,6 +392,8 @@ out_device:
 		acma_device_remove(acma);
 out_relief:
 	acma_relief_stop(acma);
+out_release:
+	acma_release_stop(acma);
 out_hotplug:
 	acma_hotplug_stop(acma);
 out_blocks:
@@ -407,6 +415,7 @@ static void __exit acma_exit(void)
 		suspend_taking(acma);
 		acma_give_some(acma, U64_MAX);
 	}
+	acma_release_stop(acma);
 	acma_relief_stop(acma);
 	acma_hotplug_stop(acma);
 	acma_blocks_exit(acma);

@@ -169,16 +169,17 @@ void acma_rereport(struct acma *acma)
 	u64 window;
 
 	for (window = 0; window < acma->map.nr_windows; window++) {
-		u64 bits;
+		u64 bits, released;
 
 		/* Pending, so that none of them is given back meanwhile. */
 		spin_lock(&acma->lock);
 		bits = acma->map.window[window].owned & ~acma->map.window[window].pending;
 		acma_map_own(&acma->map, window, bits);
+		released = acma->map.window[window].released;
 		spin_unlock(&acma->lock);
-		if (!bits)
+		if (!(bits | released))
 			continue;
-		acma_report_blocks(acma, window, bits);
+		acma_report_blocks(acma, window, bits | released);
 		spin_lock(&acma->lock);
 		acma_map_confirm(&acma->map, window, bits);
 		spin_unlock(&acma->lock);

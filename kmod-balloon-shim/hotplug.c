@@ -70,7 +70,13 @@ static int going_offline(struct acma *acma, u64 window, u64 bits)
 		spin_unlock(&acma->lock);
 		return -EBUSY;	/* the host has not confirmed it yet */
 	}
+	if (acma->release.window == window && words->owned != ~0ULL) {
+		spin_unlock(&acma->lock);
+		return -EBUSY;	/* some of it was given back meanwhile */
+	}
 	leaving = acma_map_leave(&acma->map, window, bits, &unmanaged);
+	if (acma->release.window == window)
+		acma->release.leaving = acma_count(leaving);
 	spin_unlock(&acma->lock);
 	give_up(window, leaving, unmanaged);
 	return 0;
@@ -87,6 +93,8 @@ static void cancel_offline(struct acma *acma, u64 window, u64 bits)
 	take_again(window, staying, unmanaged);
 	spin_lock(&acma->lock);
 	acma_map_stay(&acma->map, window, bits);
+	if (acma->release.window == window)
+		acma->release.leaving = 0;
 	spin_unlock(&acma->lock);
 	acma_look_for_ram(acma, window, window + 1);
 }
@@ -94,6 +102,10 @@ static void cancel_offline(struct acma *acma, u64 window, u64 bits)
 static void gone_offline(struct acma *acma, u64 window, u64 bits)
 {
 	spin_lock(&acma->lock);
+	if (acma->release.window == window) {
+		acma_map_removed(&acma->map, window, bits);
+		acma->release.leaving = 0;
+	}
 	acma_map_absent(&acma->map, window, bits);
 	spin_unlock(&acma->lock);
 }

@@ -227,6 +227,56 @@ void acma_map_stay(struct acma_map *map, u64 window, u64 bits)
 }
 
 /**
+ * acma_map_removed() - these went offline to be removed
+ * @map: the map
+ * @window: below its nr_windows
+ * @bits: the window's blocks
+ *
+ * What was owned of them stays so towards the host.
+ */
+void acma_map_removed(struct acma_map *map, u64 window, u64 bits)
+{
+	struct acma_words *words = &map->window[window];
+	u64 leaving = words->leaving & bits;
+
+	map->nr_released += acma_count(leaving & ~words->released);
+	words->released |= leaving;
+	words->leaving &= ~bits;
+	words->leaving_unmanaged &= ~bits;
+}
+
+/**
+ * acma_map_added() - these are there again; what they are now is for the caller to say
+ * @map: the map
+ * @window: below its nr_windows
+ * @bits: the window's blocks
+ */
+void acma_map_added(struct acma_map *map, u64 window, u64 bits)
+{
+	struct acma_words *words = &map->window[window];
+
+	map->nr_released -= acma_count(words->released & bits);
+	words->released &= ~bits;
+}
+
+/**
+ * acma_map_restore_from() - which memory to add next
+ * @map: the map
+ *
+ * Return: the number of the lowest window that is released, or ACMA_NO_WINDOW
+ */
+u64 acma_map_restore_from(const struct acma_map *map)
+{
+	u64 i;
+
+	for (i = 0; map->nr_released && i < map->nr_windows; i++) {
+		if (map->window[i].released)
+			return i;
+	}
+	return ACMA_NO_WINDOW;
+}
+
+/**
  * acma_map_take_from() - where to take next: the highest window not fully taken
  * @map: the map
  * @below: only windows below this one

@@ -27,6 +27,7 @@
  * @unmanaged: owned, and out of the kernel's count of managed pages
  * @leaving: was owned, and is going offline; in none of the others
  * @leaving_unmanaged: of these, those that were unmanaged
+ * @released: was owned, and its memory was removed; in none of the others
  */
 struct acma_words {
 	u64 present;
@@ -35,6 +36,7 @@ struct acma_words {
 	u64 unmanaged;
 	u64 leaving;
 	u64 leaving_unmanaged;
+	u64 released;
 };
 
 /**
@@ -45,6 +47,7 @@ struct acma_words {
  * @nr_owned: see @nr_present
  * @nr_pending: see @nr_present
  * @nr_unmanaged: see @nr_present
+ * @nr_released: see @nr_present
  */
 struct acma_map {
 	u64 nr_windows;
@@ -53,6 +56,7 @@ struct acma_map {
 	u64 nr_owned;
 	u64 nr_pending;
 	u64 nr_unmanaged;
+	u64 nr_released;
 };
 
 /**
@@ -80,6 +84,9 @@ u64 acma_map_manage(struct acma_map *map, u64 window, u64 bits);
 
 u64 acma_map_leave(struct acma_map *map, u64 window, u64 bits, u64 *unmanaged);
 void acma_map_stay(struct acma_map *map, u64 window, u64 bits);
+void acma_map_removed(struct acma_map *map, u64 window, u64 bits);
+void acma_map_added(struct acma_map *map, u64 window, u64 bits);
+u64 acma_map_restore_from(const struct acma_map *map);
 
 u64 acma_map_take_from(const struct acma_map *map, u64 below);
 u64 acma_map_give_from(const struct acma_map *map);

@@ -89,7 +89,8 @@ static void shrink_forced(struct acma *acma)
 	u64 pages = min_t(u64, surplus / ACMA_PFNS_PER_PAGE, atomic_long_read(&acma->nr_pages));
 
 	surplus -= acma_pages_give(acma, pages) * ACMA_PFNS_PER_PAGE;
-	acma_give_some(acma, surplus / ACMA_PFNS_PER_BLOCK);
+	surplus /= ACMA_PFNS_PER_BLOCK;
+	acma_release_look(acma, surplus - acma_give_some(acma, surplus));
 }
 
 /* Has the host changed its mind? */
@@ -179,6 +180,8 @@ static void target_work(struct work_struct *work)
 	if (acma->forced > target)
 		shrink_forced(acma);
 	acma_settle_forced(acma);
+	acma->release.most = acma_unmanages(acma) ? target : 0;
+	acma_release_look(acma, 0);
 
 	before = acma_owned_pfns(acma);
 	if (before >= target) {

@@ -20,7 +20,7 @@ static_assert(ACMA_BLOCK_BYTES == k_block.count());
 static_assert(ACMA_WINDOW_BLOCKS == scaling::k_window_blocks);
 static_assert(sizeof(acma_blocks) == 80);
 static_assert(sizeof(acma_window) == 48);
-static_assert(sizeof(acma_state) == 160);
+static_assert(sizeof(acma_state) == 168);
 
 // A block that is free goes offline within some 10 ms.
 constexpr Millis k_offline_patience = Millis(1'000);

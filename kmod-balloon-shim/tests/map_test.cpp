@@ -76,6 +76,32 @@ TEST(Map, ReleasesNothingThatIsPending) {
     EXPECT_EQ(acma_map_give_from(&map), ACMA_NO_WINDOW);
 }
 
+TEST(Map, CountsWhatIsRemovedUntilItIsAddedAgain) {
+    Map map(3);
+    u64 unmanaged = 0;
+    map.take(1, k_all);
+    map.take(2, 0xff);
+    EXPECT_EQ(acma_map_restore_from(&map), ACMA_NO_WINDOW);
+    for (const u64 window : {u64{1}, u64{2}}) {
+        acma_map_leave(&map, window, k_all, &unmanaged);
+        acma_map_removed(&map, window, k_all);
+        acma_map_absent(&map, window, k_all);
+    }
+    EXPECT_EQ(map.nr_owned, 0U);
+    EXPECT_EQ(map.nr_released, 64U + 8U);
+    EXPECT_EQ(map.words[1].released, k_all);
+    EXPECT_EQ(map.words[2].released, 0xffU);
+    EXPECT_EQ(map.words[2].leaving, 0U);
+    EXPECT_EQ(acma_map_take_from(&map, ACMA_NO_WINDOW), 0U);
+    EXPECT_EQ(acma_map_restore_from(&map), 1U);
+    acma_map_added(&map, 1, k_all);
+    EXPECT_EQ(map.nr_released, 8U);
+    EXPECT_EQ(acma_map_restore_from(&map), 2U);
+    acma_map_added(&map, 2, k_all);
+    acma_map_added(&map, 2, k_all);
+    EXPECT_EQ(map.nr_released, 0U);
+}
+
 TEST(Map, TellsWhichOfTheReleasedWereUnmanaged) {
     Map map(1);
     map.take(0, 0xff);

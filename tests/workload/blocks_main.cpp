@@ -28,6 +28,8 @@ constexpr const char* k_usage =
     "  take N [free]        N blocks from the highest window down; free: only free ones\n"
     "  take-window W        all of window W that can be had\n"
     "  keep W               keeps what comes online of window W, until it is killed\n"
+    "  release W            removes window W, a memory block that is owned\n"
+    "  restore W            adds it again\n"
     "  recycle N            N whole memory blocks that are free, which go offline and come back\n"
     "  give N               N blocks back, from the lowest window up\n"
     "  attach SECONDS       attached for so long (0: as long as standard input is open)\n"
@@ -78,6 +80,7 @@ void print_state() {
         {"freed_bytes", s.freed_bytes},
         {"descriptors", s.descriptors},
         {"gone_window", s.gone_window},
+        {"released_bytes", s.released_bytes},
         {"flags", s.flags},
     };
     const char* separator = "{";
@@ -137,6 +140,31 @@ bool keep(uint64_t number) {
     acma_keep_window keep{};
     keep.window = number;
     return ioctl(device, ACMA_IOC_KEEP, &keep) == 0;
+}
+
+void release_or_restore(unsigned long request, uint64_t number) {
+    constexpr const char* k_words[] = {"?",
+                                       "released",
+                                       "restored",
+                                       "busy",
+                                       "no room",
+                                       "not released",
+                                       "not wholly owned",
+                                       "guest's own",
+                                       "not a memory block",
+                                       "at zone edge",
+                                       "not from boot",
+                                       "1 GiB leaf",
+                                       "kernel inside",
+                                       "stays offline",
+                                       "not proven"};
+    acma_release_window window{};
+    window.window = number;
+    if (ioctl(device, request, &window) != 0) {
+        fail("release or restore");
+    }
+    std::printf("{\"result\": \"%s\"}\n",
+                window.result < std::size(k_words) ? k_words[window.result] : "?");
 }
 
 // Takes whole free memory blocks as the agent does where the kernel zeroes what it allocates.
@@ -298,6 +326,15 @@ int check_refusals() {
     good &= refused("to keep a window without memory", ACMA_IOC_KEEP, &window, EOPNOTSUPP);
     window.reserved = 1;
     good &= refused("to keep with reserved bits", ACMA_IOC_KEEP, &window, EINVAL);
+    for (const unsigned long request : {ACMA_IOC_RELEASE, ACMA_IOC_RESTORE}) {
+        acma_release_window released{};
+        released.window = before.windows;
+        good &= refused("to release a window beyond the last", request, &released, EINVAL);
+        released = {.window = 1, .result = 1, .reserved = 0};
+        good &= refused("to release with a result given", request, &released, EINVAL);
+        released = {.window = 1, .result = 0, .reserved = 1};
+        good &= refused("to release with reserved bits", request, &released, EINVAL);
+    }
     query.nr = 0;
     good &= refused("no windows", ACMA_IOC_MAP, &query, EINVAL);
     query.nr = 1;
@@ -342,6 +379,8 @@ int run(int argc, char** argv) {
         std::printf("kept\n");
         std::fflush(stdout);
         pause();
+    } else if (verb == "release" || verb == "restore") {
+        release_or_restore(verb == "release" ? ACMA_IOC_RELEASE : ACMA_IOC_RESTORE, number);
     } else if (verb == "recycle") {
         recycle(number);
     } else if (verb == "take" || verb == "give") {

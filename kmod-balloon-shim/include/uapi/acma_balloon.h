@@ -103,7 +103,8 @@ struct acma_state {
 	__u64 taken_bytes;	/* all ever taken */
 	__u64 freed_bytes;	/* all ever given back */
 	__u64 descriptors;	/* sent to the host to report blocks */
-	__u64 gone_window;	/* went offline to be kept and is not back, or ~0 */
+	__u64 gone_window;	/* went offline, to be kept or released, and is not back; or ~0 */
+	__u64 released_bytes;	/* owned, and the memory blocks are removed */
 	__u32 flags;
 	__u32 reserved;
 };
@@ -126,6 +127,33 @@ struct acma_keep_window {
 	__u64 reserved;
 };
 
+/*
+ * Removing a memory block of 128 MiB that is owned, so that its page structs are
+ * free memory, and adding it again. It is owned all the time.
+ */
+enum acma_release_result {
+	ACMA_RELEASED = 1,
+	ACMA_RESTORED = 2,
+	ACMA_RELEASE_BUSY = 3,		/* not now */
+	ACMA_NO_ROOM = 4,		/* RESTORE: too little memory for its page structs */
+	ACMA_NOT_RELEASED = 5,		/* RESTORE: it was not */
+	ACMA_NOT_WHOLLY_OWNED = 6,
+	ACMA_GUESTS_OWN = 7,		/* the host does not ask for it, or it comes back on OOM */
+	ACMA_NOT_A_MEMORY_BLOCK = 8,	/* the kernel's are larger */
+	ACMA_AT_ZONE_EDGE = 9,
+	ACMA_NOT_FROM_BOOT = 10,	/* memory that something else added */
+	ACMA_GIB_LEAF = 11,		/* mapped by a page of 1 GiB */
+	ACMA_KERNEL_INSIDE = 12,	/* the kernel is in the same memory resource */
+	ACMA_STAYS_OFFLINE = 13,	/* memory that is added does not come online by itself */
+	ACMA_NOT_PROVEN = 14,		/* on this architecture */
+};
+
+struct acma_release_window {
+	__u64 window;		/* its number, and the memory block's */
+	__u32 result;		/* out: enum acma_release_result */
+	__u32 reserved;
+};
+
 #define ACMA_IOC_ALLOC _IOWR('a', 0x01, struct acma_blocks)
 #define ACMA_IOC_FREE _IOWR('a', 0x02, struct acma_blocks)
 #define ACMA_IOC_MAP _IOWR('a', 0x03, struct acma_map_query)
@@ -144,5 +172,7 @@ struct acma_keep_window {
 #define ACMA_IOC_KEEP _IOW('a', 0x07, struct acma_keep_window)
 /* The host is told. Returns how many blocks are owned since. */
 #define ACMA_IOC_KEPT _IO('a', 0x08)
+#define ACMA_IOC_RELEASE _IOWR('a', 0x09, struct acma_release_window)
+#define ACMA_IOC_RESTORE _IOWR('a', 0x0a, struct acma_release_window)
 
 #endif
