@@ -285,8 +285,11 @@ class Subject:
 
     def _take_ours(self):
         """As the agent does it: where the kernel would zero what it hands out, whole memory blocks go offline and come back."""
+        blocks = TAKE_MIB * MIB // BLOCK
+        if self._loss:  # half of it is free, the other half has to be moved
+            return self._blocks("take", f"{blocks // 2} free") + self._blocks("take", blocks // 2)
         whole = self._blocks("recycle", TAKE_MIB // 128) if self.setup.init_on_alloc else 0
-        return whole + (self._blocks("take", (TAKE_MIB * MIB - whole) // BLOCK) if whole < TAKE_MIB * MIB else 0)
+        return whole + (self._blocks("take", blocks - whole // BLOCK) if whole < TAKE_MIB * MIB else 0)
 
     def _give_ours(self):
         return self._blocks("give")
