@@ -6,6 +6,7 @@
 
 #include "guest-agent/agent.h"
 #include "guest-agent/config.h"
+#include "guest-agent/pool.h"
 #include "guest-agent/status_client.h"
 #include "proto/status_json.h"
 
@@ -52,6 +53,20 @@ int main(int argc, char** argv) try {
     run_command->add_flag("--verbose", verbose, "log every decision, not only changes of state");
     auto* status_command = app.add_subcommand("status", "what the running agent does, and why");
     status_command->add_flag("--json", json, "as JSON, sizes in bytes");
+    auto* pool_command = app.add_subcommand(
+        "pool", "runs a command with physically contiguous memory as a file to be mapped");
+    agent::PoolOptions pool;
+    std::string pool_size;
+    pool_command->add_option("--size", pool_size, "2MiB to 1GiB")->type_name("SIZE")->required();
+    pool_command->add_option("--node", pool.node, "of this NUMA node")
+        ->type_name("N")
+        ->check(CLI::NonNegativeNumber);
+    pool_command
+        ->add_option("command", pool.command,
+                     "and its arguments; the descriptor's number is in ACMA_POOL_FD")
+        ->type_name("COMMAND...")
+        ->required();
+    pool_command->positionals_at_end();
     app.require_subcommand(0, 1);
     constexpr int k_usage = 2;
     try {
@@ -63,6 +78,15 @@ int main(int argc, char** argv) try {
     if (!only_check && app.get_subcommands().empty()) {
         std::cout << app.help();
         return k_usage;
+    }
+    if (*pool_command && !only_check) {
+        const auto size = agent::parse_pool_size(pool_size);
+        if (!size) {
+            std::cerr << "acma-agent: --size: " << size.error().message << "\n";
+            return k_usage;
+        }
+        pool.size = *size;
+        return fail(agent::run_with_pool(paths.shim, pool));
     }
     const bool config_given = config_option->count() > 0;
     auto config = agent::load_config(config_path, config_given ? agent::ConfigFile::must_exist

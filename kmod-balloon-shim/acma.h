@@ -8,6 +8,7 @@
  *   hotplug.c  memory that comes and goes
  *   keep.c     taking a free memory block without touching it
  *   release.c  removing owned memory blocks, for their page structs
+ *   pool.c     contiguous memory on request, as a file that is mapped
  *   pages.c    single pages, where a host asks for more than blocks can give
  *   host.c     telling the host: report, inflate and deflate queues
  *   target.c   what the host asks for, and how it is met
@@ -181,6 +182,7 @@ struct acma {
 	unsigned long pressure_at;	/* jiffies: the last event */
 	u64 taken;
 	u64 freed;
+	u64 pool_blocks;		/* handed out, see pool.c; not owned */
 	atomic64_t descriptors;
 
 	/* Statistics and hinting. */
@@ -249,6 +251,9 @@ void acma_release_stop(struct acma *acma);
 void acma_release_look(struct acma *acma, u64 owed);
 u32 acma_window_remove(struct acma *acma, u64 window);
 u32 acma_window_add(struct acma *acma, u64 window);
+
+/* pool.c */
+int acma_pool_open(struct acma *acma, unsigned int blocks, int nid);
 
 /* pages.c */
 void acma_pages_init(struct acma *acma);

@@ -22,10 +22,11 @@
 static_assert(sizeof(struct acma_blocks) == 80);
 static_assert(sizeof(struct acma_window) == 48);
 static_assert(sizeof(struct acma_map_query) == 16 + ACMA_MAP_WINDOWS * 48);
-static_assert(sizeof(struct acma_state) == 168);
+static_assert(sizeof(struct acma_state) == 176);
 static_assert(sizeof(struct acma_attach) == 16);
 static_assert(sizeof(struct acma_keep_window) == 16);
 static_assert(sizeof(struct acma_release_window) == 16);
+static_assert(sizeof(struct acma_pool) == 16);
 
 /**
  * struct opened - one open file
@@ -286,6 +287,7 @@ static long ioctl_state(struct opened *opened, void __user *arg)
 	state.freed_bytes = acma->freed * ACMA_BLOCK_BYTES;
 	state.descriptors = atomic64_read(&acma->descriptors);
 	state.gone_window = acma->gone;
+	state.pool_bytes = acma->pool_blocks * ACMA_BLOCK_BYTES;
 	opened->seen = acma->event;
 	spin_unlock(&acma->lock);
 	state.flags = state_flags(acma);
@@ -323,6 +325,20 @@ static long ioctl_keep(struct acma *acma, struct file *file, void __user *arg)
 	if (keep.reserved || keep.window >= acma->map.nr_windows)
 		return -EINVAL;
 	return acma_keep_begin(acma, file, keep.window);
+}
+
+static long ioctl_pool(struct acma *acma, void __user *arg)
+{
+	struct acma_pool pool;
+
+	if (copy_from_user(&pool, arg, sizeof(pool)))
+		return -EFAULT;
+	if (pool.flags || pool.reserved || pool.blocks < 1 || pool.blocks > ACMA_POOL_BLOCKS)
+		return -EINVAL;
+	if (pool.nid != NUMA_NO_NODE &&
+	    (pool.nid < 0 || pool.nid >= MAX_NUMNODES || !node_state(pool.nid, N_MEMORY)))
+		return -EINVAL;
+	return acma_pool_open(acma, pool.blocks, pool.nid);
 }
 
 static long ioctl_rereport(struct acma *acma)
@@ -373,6 +389,8 @@ static long dispatch(struct file *file, unsigned int command, void __user *arg)
 		return ioctl_keep(acma, file, arg);
 	case ACMA_IOC_KEPT:
 		return acma_keep_end(acma, file);
+	case ACMA_IOC_POOL:
+		return ioctl_pool(acma, arg);
 	default:
 		return -ENOTTY;
 	}

@@ -20,7 +20,9 @@ static_assert(ACMA_BLOCK_BYTES == k_block.count());
 static_assert(ACMA_WINDOW_BLOCKS == scaling::k_window_blocks);
 static_assert(sizeof(acma_blocks) == 80);
 static_assert(sizeof(acma_window) == 48);
-static_assert(sizeof(acma_state) == 168);
+static_assert(sizeof(acma_state) == 176);
+static_assert(sizeof(acma_pool) == 16);
+static_assert(ACMA_POOL_BLOCKS * ACMA_BLOCK_BYTES == BalloonDevice::k_pool_most.count());
 
 // A block that is free goes offline within some 10 ms.
 constexpr Millis k_offline_patience = Millis(1'000);
@@ -168,6 +170,17 @@ Result<BalloonDevice::Outcome> BalloonDevice::give(const scaling::Row& row) {
         return {};
     });
     return status ? Result<Outcome>(outcome) : Result<Outcome>(status.error());
+}
+
+Result<Fd> BalloonDevice::pool(Bytes size, int node) {
+    acma_pool pool{};
+    pool.blocks = static_cast<uint32_t>((size.count() + ACMA_BLOCK_BYTES - 1) / ACMA_BLOCK_BYTES);
+    pool.nid = node;
+    Fd fd(::ioctl(fd_.get(), ACMA_IOC_POOL, &pool));
+    if (!fd) {
+        return error_from_errno(errno, "/dev/acma: contiguous memory");
+    }
+    return fd;
 }
 
 Status BalloonDevice::report_again() {

@@ -65,6 +65,12 @@ class BalloonDevice {
     // Never waits for somebody who takes.
     [[nodiscard]] Result<Outcome> give(const scaling::Row& row);
 
+    // Physically contiguous memory of `node`, or of any (-1), zeroed: the descriptor is to be
+    // mapped with MAP_SHARED. It is free again when the descriptor and all mappings are gone.
+    // `size`: at most k_pool_most, rounded up to blocks. busy: not so much in one piece.
+    [[nodiscard]] Result<Fd> pool(Bytes size, int node);
+    static constexpr Bytes k_pool_most = 1_GiB;
+
     // Tells the host again of all that is owned. Waits for whoever takes, and for the host.
     [[nodiscard]] Status report_again();
 

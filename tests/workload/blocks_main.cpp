@@ -10,10 +10,13 @@
 #include <map>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include <fcntl.h>
 #include <poll.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/uio.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -35,6 +38,8 @@ constexpr const char* k_usage =
     "  attach SECONDS       attached for so long (0: as long as standard input is open)\n"
     "  hang SECONDS         attached, without ever calling again\n"
     "  wait MS              0 when something happened within MS milliseconds\n"
+    "  pool N [NODE]        N blocks in one piece: are they, and zero? mapped until input ends\n"
+    "  pool-pinned          a page of a pool that a pipe still holds when the pool is gone\n"
     "  rereport             tell the host again of all that is owned\n"
     "  refused              what is wrong in itself: prints what was not refused\n";
 
@@ -82,6 +87,7 @@ void print_state() {
         {"gone_window", s.gone_window},
         {"released_bytes", s.released_bytes},
         {"flags", s.flags},
+        {"pool_bytes", s.pool_bytes},
     };
     const char* separator = "{";
     for (const auto& [name, value] : fields) {
@@ -284,6 +290,118 @@ int wait_for_event(int ms) {
     return poll(&news, 1, ms) == 1 && (news.revents & POLLPRI) != 0 ? 0 : 1;
 }
 
+constexpr size_t k_page = 4096;
+constexpr size_t k_pages = ACMA_BLOCK_BYTES / k_page;
+
+int open_pool(uint32_t blocks, int32_t nid) {
+    acma_pool pool{};
+    pool.blocks = blocks;
+    pool.nid = nid;
+    const int fd = ioctl(device, ACMA_IOC_POOL, &pool);
+    if (fd < 0) {
+        fail("pool");
+    }
+    return fd;
+}
+
+unsigned char* map_pool(int fd, size_t bytes) {
+    void* memory = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    if (memory == MAP_FAILED) {
+        fail("mmap");
+    }
+    return static_cast<unsigned char*>(memory);
+}
+
+bool cannot_map(int fd, size_t bytes, int flags, off_t offset) {
+    return mmap(nullptr, bytes, PROT_READ, flags, fd, offset) == MAP_FAILED && errno == EINVAL;
+}
+
+// Page frame numbers, as the kernel tells root.
+std::vector<uint64_t> frames(const unsigned char* memory, size_t bytes) {
+    std::vector<uint64_t> entries(bytes / k_page);
+    const int fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+    const size_t size = entries.size() * sizeof(entries[0]);
+    const auto offset =
+        static_cast<off_t>(reinterpret_cast<uintptr_t>(memory) / k_page * sizeof(entries[0]));
+    if (fd < 0 || pread(fd, entries.data(), size, offset) != static_cast<ssize_t>(size)) {
+        fail("/proc/self/pagemap");
+    }
+    close(fd);
+    for (uint64_t& entry : entries) {
+        entry = entry >> 63 != 0 ? entry & ((uint64_t{1} << 55) - 1) : 0;
+    }
+    return entries;
+}
+
+// The descriptor is closed before the mapping is used.
+void use_pool(uint32_t blocks, int32_t nid) {
+    const size_t bytes = blocks * ACMA_BLOCK_BYTES;
+    const int fd = open_pool(blocks, nid);
+    const bool refuses = cannot_map(fd, bytes, MAP_PRIVATE, 0) &&
+                         cannot_map(fd, bytes + k_page, MAP_SHARED, 0) &&
+                         cannot_map(fd, bytes, MAP_SHARED, k_page) &&
+                         cannot_map(fd, k_page, MAP_SHARED, static_cast<off_t>(bytes));
+    const bool closes_on_exec = (fcntl(fd, F_GETFD) & FD_CLOEXEC) != 0;
+    unsigned char* memory = map_pool(fd, bytes);
+    const unsigned char* again = map_pool(fd, bytes);
+    close(fd);
+    bool zero = true;
+    for (size_t i = 0; i < bytes; ++i) {
+        zero = zero && memory[i] == 0;
+    }
+    std::memset(memory, 0xa5, bytes);
+    const bool shared = std::memcmp(memory, again, bytes) == 0;
+    const auto pages = frames(memory, bytes);
+    bool contiguous = pages[0] != 0 && pages[0] % k_pages == 0;
+    for (size_t i = 1; i < pages.size(); ++i) {
+        contiguous = contiguous && pages[i] == pages[0] + i;
+    }
+    const auto yes = [](bool value) { return value ? "true" : "false"; };
+    std::printf("{\"first\": %" PRIu64
+                ", \"contiguous\": %s, \"zero\": %s, \"shared\": %s, \"refuses\": %s, "
+                "\"closes_on_exec\": %s}\n",
+                uint64_t{pages[0] / k_pages}, yes(contiguous), yes(zero), yes(shared), yes(refuses),
+                yes(closes_on_exec));
+    std::fflush(stdout);
+    char byte = 0;
+    while (read(STDIN_FILENO, &byte, 1) > 0) {
+    }
+}
+
+void pin_pool() {
+    int ends[2];
+    const int fd = open_pool(1, -1);
+    unsigned char* memory = map_pool(fd, ACMA_BLOCK_BYTES);
+    if (pipe(ends) != 0) {
+        fail("pipe");
+    }
+    std::memset(memory, 0x5a, ACMA_BLOCK_BYTES);
+    const uint64_t frame = frames(memory, k_page)[0];
+    iovec page{.iov_base = memory, .iov_len = k_page};
+    if (vmsplice(ends[1], &page, 1, 0) != static_cast<ssize_t>(k_page)) {
+        fail("vmsplice");
+    }
+    munmap(memory, ACMA_BLOCK_BYTES);
+    close(fd);
+    // Whoever gets free memory now must not get this page.
+    const size_t much = size_t{256} << 20;
+    void* other = mmap(nullptr, much, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (other == MAP_FAILED) {
+        fail("mmap");
+    }
+    std::memset(other, 0xff, much);
+    bool used = false;
+    for (const uint64_t got : frames(static_cast<unsigned char*>(other), much)) {
+        used = used || got == frame;
+    }
+    unsigned char content[k_page];
+    bool same = read(ends[0], content, sizeof(content)) == static_cast<ssize_t>(k_page);
+    for (const unsigned char byte : content) {
+        same = same && byte == 0x5a;
+    }
+    std::printf("%s\n", same && !used ? "kept" : "lost");
+}
+
 // Each has to fail with this errno and change nothing.
 bool refused(const char* what, unsigned long request, void* argument, int expected) {
     errno = 0;
@@ -357,6 +475,20 @@ int check_refusals() {
     good &= refused("an unknown call", _IO('a', 0x7f), nullptr, ENOTTY);
     good &= refused("a call of another size", _IOWR('a', 0x01, uint64_t), nullptr, ENOTTY);
     good &= refused("no address", ACMA_IOC_STATE, nullptr, EFAULT);
+    const auto pool = [&](const char* what, uint32_t nr, int32_t nid, uint32_t flags,
+                          uint32_t reserved) {
+        acma_pool p{.blocks = nr, .nid = nid, .flags = flags, .reserved = reserved};
+        good &= refused(what, ACMA_IOC_POOL, &p, EINVAL);
+    };
+    pool("a pool of nothing", 0, -1, 0, 0);
+    pool("too large a pool", ACMA_POOL_BLOCKS + 1, -1, 0, 0);
+    pool("a huge pool", UINT32_MAX, -1, 0, 0);
+    pool("a pool of a node that is none", 1, -2, 0, 0);
+    pool("a pool of a node that is not there", 1, 1, 0, 0);
+    pool("a pool of a node beyond all", 1, INT32_MAX, 0, 0);
+    pool("a pool with a flag", 1, -1, 1, 0);
+    pool("a pool with reserved bits", 1, -1, 0, 1);
+    good &= refused("a pool at no address", ACMA_IOC_POOL, nullptr, EFAULT);
     const acma_state after = state();
     good &= std::memcmp(&before, &after, sizeof(before)) == 0;
     std::printf("%s\n", good ? "all refused" : "not all refused, or something changed");
@@ -392,6 +524,10 @@ int run(int argc, char** argv) {
         sleep(static_cast<unsigned>(number));
     } else if (verb == "wait") {
         return wait_for_event(static_cast<int>(number));
+    } else if (verb == "pool") {
+        use_pool(static_cast<uint32_t>(number), argc > 3 ? std::atoi(argv[3]) : -1);
+    } else if (verb == "pool-pinned") {
+        pin_pool();
     } else if (verb == "rereport") {
         if (ioctl(device, ACMA_IOC_REREPORT) != 0) {
             fail("rereport");

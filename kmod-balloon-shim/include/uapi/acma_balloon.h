@@ -105,6 +105,7 @@ struct acma_state {
 	__u64 descriptors;	/* sent to the host to report blocks */
 	__u64 gone_window;	/* went offline, to be kept or released, and is not back; or ~0 */
 	__u64 released_bytes;	/* owned, and the memory blocks are removed */
+	__u64 pool_bytes;	/* handed out by POOL; used memory, not owned */
 	__u32 flags;
 	__u32 reserved;
 };
@@ -154,6 +155,16 @@ struct acma_release_window {
 	__u32 reserved;
 };
 
+/* Contiguous memory. */
+struct acma_pool {
+	__u32 blocks;		/* 1 to ACMA_POOL_BLOCKS, adjacent */
+	__s32 nid;		/* of this NUMA node, or -1 */
+	__u32 flags;		/* none so far: 0 */
+	__u32 reserved;
+};
+
+#define ACMA_POOL_BLOCKS 512	/* 1 GiB */
+
 #define ACMA_IOC_ALLOC _IOWR('a', 0x01, struct acma_blocks)
 #define ACMA_IOC_FREE _IOWR('a', 0x02, struct acma_blocks)
 #define ACMA_IOC_MAP _IOWR('a', 0x03, struct acma_map_query)
@@ -174,5 +185,13 @@ struct acma_release_window {
 #define ACMA_IOC_KEPT _IO('a', 0x08)
 #define ACMA_IOC_RELEASE _IOWR('a', 0x09, struct acma_release_window)
 #define ACMA_IOC_RESTORE _IOWR('a', 0x0a, struct acma_release_window)
+/*
+ * Returns a file descriptor (close-on-exec) of physically contiguous memory, all
+ * zero, to be mapped with MAP_SHARED. It is the guest's again when the descriptor,
+ * its copies and all mappings are gone. Nothing but the user's own closing takes
+ * it back; it does not go offline, and the module is not unloaded before.
+ * ENOMEM: the guest would have too little left. EBUSY: not so much in one piece.
+ */
+#define ACMA_IOC_POOL _IOW('a', 0x0b, struct acma_pool)
 
 #endif
