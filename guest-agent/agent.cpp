@@ -87,6 +87,9 @@ int Agent::run() {
     for (const auto& problem : problems_) {
         log(4, problem.what + ": " + problem.message);
     }
+    if (const Status status = bring_back({paths_.memory_blocks, paths_.offline_record}); !status) {
+        set_problem("memory-offline", status.error().message);
+    }
     listen();
     open_reclaimer(platform::now());
     if (const auto seen = sampler_.observe()) {
@@ -273,6 +276,23 @@ void Agent::open_scaler(Time now) {
     reported_at_ = now;
     report_again_at_ = now + k_report_again_after;
     scaler_ = std::move(*scaler);
+    if (config_.scaling == Config::Scaling::power_saving) {
+        save_power();
+    }
+}
+
+void Agent::save_power() {
+    const auto state = scaler_->observe();
+    auto saver = PowerSaver::open({paths_.memory_blocks, paths_.offline_record});
+    if (!saver || (state && state->has_device)) {
+        set_problem("no-power-saving",
+                    (saver ? "there is a balloon device: the host has what is taken"
+                           : saver.error().message) +
+                        "; no memory goes offline");
+        return;
+    }
+    clear_problem("no-power-saving");
+    scaler_->save_power(std::move(*saver));
 }
 
 void Agent::scale(Time now, bool pressed) {

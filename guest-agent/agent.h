@@ -24,6 +24,7 @@ struct Paths {
     std::string deadman = "/usr/libexec/acma-deadman";
     std::string shim = "/dev/acma";
     std::string memory_blocks = platform::k_memory_dir;
+    std::string offline_record = "/run/acma-agent/offline";
     ReclaimerPaths reclaimer;
 };
 
@@ -46,6 +47,7 @@ class Agent {
     // The other loop: how much of its memory the guest keeps.
     void scale(Time now, bool pressed);
     void open_scaler(Time now);
+    void save_power();
     [[nodiscard]] std::shared_ptr<const scaling::Coldness> coldness(Time now);
     [[nodiscard]] proto::Outcome answer(const proto::Command& command, Peer peer, Time now);
     [[nodiscard]] AgentStatus status(Time now) const;

@@ -79,6 +79,16 @@ const std::vector<Key>& keys() {
              c.standalone = n.value_or(false);
              return {};
          }},
+        {"scaling", "mode",
+         [](const toml::node& n, Config& c) -> Status {
+             const std::string mode = n.value_or(std::string());
+             if (mode != "balloon" && mode != "power-saving") {
+                 return Error{ErrorCode::invalid, "must be \"balloon\" or \"power-saving\""};
+             }
+             c.scaling =
+                 mode == "balloon" ? Config::Scaling::balloon : Config::Scaling::power_saving;
+             return {};
+         }},
         {"channel", "name",
          [](const toml::node& n, Config& c) -> Status {
              const Status status = set_string(n, c.channel);

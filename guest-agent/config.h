@@ -21,6 +21,9 @@ struct Config {
     std::optional<BasisPoints> psi;
     std::optional<Mode> mode;
     bool standalone = false;  // whether [policy] also counts while no host has sent one
+    // [scaling]
+    enum class Scaling { balloon, power_saving };
+    Scaling scaling = Scaling::balloon;
     // [channel]
     std::string channel = "org.acma.agent.0";
     std::string socket = "/run/acma-agent/status.sock";

@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include "engine/policy/policy.h"
 #include "platform/balloon_device.h"
 
 namespace acma::agent {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "guest-agent/scaler.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "platform/clock.h"
@@ -46,10 +47,31 @@ Scaler::~Scaler() {
     }
     changed_.notify_one();
     worker_.join();
+    saver_.reset();
+}
+
+Result<platform::BalloonDevice::State> Scaler::state() {
+    auto state = device_.state();
+    if (state && saver_) {
+        const Bytes offline = saver_->offline();
+        state->ram += offline;
+        state->owned += offline;
+        state->voluntary += offline;
+    }
+    return state;
+}
+
+Result<std::vector<scaling::Window>> Scaler::windows(const platform::BalloonDevice::State& state,
+                                                     platform::BalloonDevice::Look look) {
+    auto windows = device_.windows(state, look);
+    if (windows && saver_) {
+        saver_->add_to(*windows);
+    }
+    return windows;
 }
 
 Result<platform::BalloonDevice::State> Scaler::observe() {
-    auto state = device_.state();
+    auto state = this->state();
     if (state) {
         owned_ = state->owned;
     }
@@ -66,6 +88,8 @@ Status Scaler::order(const scaling::Decision& decision,
         if (decision.action == scaling::Action::take) {
             ordered_ =
                 Order{.amounts = decision.take, .coldness = std::move(coldness), .owned = owned_};
+        } else if (saver_ && decision.action == scaling::Action::hold) {
+            ordered_ = Order{};  // what did not go offline may go now
         }
     }
     changed_.notify_one();
@@ -102,18 +126,21 @@ void Scaler::work() {
         const Order order = *std::exchange(ordered_, std::nullopt);
         const uint64_t number = order_;
         lock.unlock();
-        const Status status = take(order, number);
+        Status status = order.amounts.all > Bytes(0) ? take(order, number) : Status();
+        if (status && saver_) {
+            status = rest_memory(number);
+        }
         lock.lock();
         report_.error = status ? std::nullopt : std::optional(status.error());
     }
 }
 
 Status Scaler::take(const Order& order, uint64_t number) {
-    const auto state = device_.state();
+    const auto state = this->state();
     if (!state) {
         return state.error();
     }
-    const auto windows = device_.windows(*state, platform::BalloonDevice::Look::free);
+    const auto windows = this->windows(*state, platform::BalloonDevice::Look::free);
     if (!windows) {
         return windows.error();
     }
@@ -158,16 +185,60 @@ Result<platform::BalloonDevice::Outcome> Scaler::take_row(const scaling::Row& ro
     return device_.take(row);
 }
 
-Status Scaler::give(Bytes amount) {
-    const auto state = device_.state();
+Status Scaler::rest_memory(uint64_t number) {
+    const auto state = this->state();
     if (!state) {
         return state.error();
     }
-    const auto windows = device_.windows(*state, platform::BalloonDevice::Look::owned);
+    if (state->has_device) {
+        return {};
+    }
+    while (order_ == number) {
+        uint64_t block = 0;
+        {
+            const std::lock_guard lock(giving_);
+            const auto windows = this->windows(*state, platform::BalloonDevice::Look::owned);
+            if (!windows) {
+                return windows.error();
+            }
+            const auto blocks = scaling::blocks_to_offline(*windows, saver_->block_windows());
+            const auto next = std::find_if(blocks.begin(), blocks.end(), [&](uint64_t candidate) {
+                return offline_back_off_.busy(candidate, platform::now()) == 0;
+            });
+            if (next == blocks.end()) {
+                return {};
+            }
+            block = *next;
+            if (Status status = saver_->note(block); !status) {
+                return status;
+            }
+        }
+        const bool gone = static_cast<bool>(saver_->take(block));
+        offline_back_off_.failed(block, gone ? 0 : 1, platform::now());
+    }
+    return {};
+}
+
+Status Scaler::give(Bytes amount) {
+    const std::lock_guard lock(giving_);
+    const auto state = this->state();
+    if (!state) {
+        return state.error();
+    }
+    const auto windows = this->windows(*state, platform::BalloonDevice::Look::owned);
     if (!windows) {
         return windows.error();
     }
     for (const auto& row : scaling::give_rows(*windows, amount)) {
+        const auto window =
+            std::find_if(windows->begin(), windows->end(),
+                         [&](const auto& candidate) { return candidate.number == row.window; });
+        if (window->offline) {
+            if (const Status status = saver_->give(saver_->block_of(row.window)); !status) {
+                return status;
+            }
+            continue;
+        }
         if (const auto outcome = device_.give(row); !outcome) {
             return outcome.error();
         }

@@ -13,6 +13,7 @@
 
 #include "engine/base/result.h"
 #include "engine/scaling/scaling.h"
+#include "guest-agent/power_saver.h"
 #include "platform/balloon_device.h"
 
 namespace acma::agent {
@@ -22,6 +23,9 @@ class Scaler {
     // Attaches to the shim. not_found: there is none; busy: another agent is attached.
     [[nodiscard]] static Result<std::unique_ptr<Scaler>> open(const std::string& path,
                                                               const std::string& memory_dir);
+    // Memory blocks that are wholly taken go offline from now on. Called before the first order;
+    // only without a balloon device, whose host has that memory.
+    void save_power(std::unique_ptr<PowerSaver> saver) { saver_ = std::move(saver); }
     // What is voluntary stays for the hold-off, then the shim gives it back.
     ~Scaler();
     Scaler(const Scaler&) = delete;
@@ -59,11 +63,19 @@ class Scaler {
     [[nodiscard]] Result<platform::BalloonDevice::Outcome> take_row(const scaling::Row& row,
                                                                     bool zeroes);
     [[nodiscard]] Status give(Bytes amount);
+    // As the device tells them, with what is offline as owned.
+    [[nodiscard]] Result<platform::BalloonDevice::State> state();
+    [[nodiscard]] Result<std::vector<scaling::Window>> windows(
+        const platform::BalloonDevice::State& state, platform::BalloonDevice::Look look);
+    [[nodiscard]] Status rest_memory(uint64_t number);
 
     platform::BalloonDevice device_;  // its calls are independent of each other
     Bytes owned_;                     // as last observed
     const std::string memory_dir_;
-    scaling::BackOff back_off_;  // the worker's
+    scaling::BackOff back_off_;          // the worker's
+    scaling::BackOff offline_back_off_;  // the worker's: a bit for a memory block
+    std::unique_ptr<PowerSaver> saver_;  // none: power is not saved
+    std::mutex giving_;                  // what is given back does not go offline in between
 
     mutable std::mutex mutex_;  // protects what follows
     std::condition_variable changed_;

@@ -14,6 +14,7 @@
 #include <linux/memory_hotplug.h>
 #include <linux/mm.h>
 #include <linux/module.h>
+#include <linux/page_ref.h>
 #include <linux/sched/signal.h>
 #include <linux/slab.h>
 
@@ -229,12 +230,37 @@ static void count(struct acma *acma, s64 blocks)
 	spin_unlock(&acma->lock);
 }
 
+/* From pages to a block again, which is free at once and not page by page on a CPU's list. */
+static bool rejoin(struct page *page)
+{
+	unsigned int i;
+
+	for (i = 0; i < ACMA_BLOCK_PAGES; i++) {
+		if (!page_ref_freeze(page + i, 1))
+			break;		/* somebody has pinned it */
+	}
+	if (i == ACMA_BLOCK_PAGES) {
+		set_page_count(page, 1);
+		return true;
+	}
+	while (i-- > 0)
+		page_ref_unfreeze(page + i, 1);
+	return false;
+}
+
 static void end_pool(struct pool *pool)
 {
-	unsigned long pfn;
+	unsigned int block, i;
 
-	for (pfn = pool->first; pfn < pool->first + pool->blocks * ACMA_BLOCK_PAGES; pfn++) {
-		__free_page(pfn_to_page(pfn));
+	for (block = 0; block < pool->blocks; block++) {
+		struct page *page = pfn_to_page(pool->first + block * ACMA_BLOCK_PAGES);
+
+		if (rejoin(page)) {
+			__free_pages(page, ACMA_BLOCK_ORDER);
+		} else {
+			for (i = 0; i < ACMA_BLOCK_PAGES; i++)
+				__free_page(page + i);
+		}
 		cond_resched();
 	}
 	count(pool->acma, -(s64)pool->blocks);

@@ -116,7 +116,8 @@ Result<std::vector<scaling::Window>> BalloonDevice::windows(const State& state, 
                                    .owned = window.owned,
                                    .pending = window.pending,
                                    .free = window.free,
-                                   .node = window.nid});
+                                   .node = window.nid,
+                                   .zone = window.zone});
             }
         }
     }

@@ -3,6 +3,7 @@
 
 #include <cerrno>
 #include <csignal>
+#include <cstdlib>
 #include <cstring>
 
 #include <fcntl.h>
@@ -31,7 +32,8 @@ bool put(int fd, const char* word) {
 }
 
 // In the child of a process with threads: nothing here may allocate or lock.
-[[noreturn]] void recycle(int fd, Millis patience) {
+enum class Then { online, stays };
+[[noreturn]] void go_offline(int fd, Millis patience, Then then) {
     sigset_t all_but_alarm;
     sigfillset(&all_but_alarm);
     sigdelset(&all_but_alarm, SIGALRM);
@@ -47,6 +49,9 @@ bool put(int fd, const char* word) {
     if (!put(fd, "offline")) {
         _exit(k_stays_online);
     }
+    if (then == Then::stays) {
+        _exit(0);
+    }
     for (int i = 0; i < k_tries; ++i) {
         if (put(fd, "online")) {
             _exit(0);
@@ -56,9 +61,7 @@ bool put(int fd, const char* word) {
     _exit(k_stays_offline);
 }
 
-}  // namespace
-
-Status recycle_memory_block(const std::string& dir, uint64_t number, Millis patience) {
+Status in_child(const std::string& dir, uint64_t number, Millis patience, Then then) {
     const std::string path = state_file(dir, number);
     const Fd fd(::open(path.c_str(), O_WRONLY | O_CLOEXEC));
     if (!fd) {
@@ -69,7 +72,7 @@ Status recycle_memory_block(const std::string& dir, uint64_t number, Millis pati
         return error_from_errno(errno, "fork");
     }
     if (child == 0) {
-        recycle(fd.get(), patience);
+        go_offline(fd.get(), patience, then);
     }
     int status = 0;
     while (waitpid(child, &status, 0) < 0) {
@@ -86,8 +89,32 @@ Status recycle_memory_block(const std::string& dir, uint64_t number, Millis pati
     return Error{ErrorCode::io, path + ": the memory block did not come online again"};
 }
 
+}  // namespace
+
+Status recycle_memory_block(const std::string& dir, uint64_t number, Millis patience) {
+    return in_child(dir, number, patience, Then::online);
+}
+
+Status take_offline(const std::string& dir, uint64_t number, Millis patience) {
+    return in_child(dir, number, patience, Then::stays);
+}
+
+Result<Bytes> memory_block_size(const std::string& dir) {
+    const auto text = read_file(dir + "/block_size_bytes");
+    if (!text) {
+        return text.error();
+    }
+    return Bytes(std::strtoull(text->c_str(), nullptr, 16));
+}
+
 Status bring_online(const std::string& dir, uint64_t number) {
-    return write_file(state_file(dir, number), "online");
+    const std::string file = state_file(dir, number);
+    const Status status = write_file(file, "online");
+    if (!status) {
+        const auto state = read_file(file);
+        return state && state->starts_with("online") ? Status() : status;
+    }
+    return status;
 }
 
 }  // namespace acma::platform

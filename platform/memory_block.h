@@ -18,6 +18,13 @@ constexpr const char* k_memory_dir = "/sys/devices/system/memory";
 // offline still; bring_online() is the cure.
 [[nodiscard]] Status recycle_memory_block(const std::string& dir, uint64_t number, Millis patience);
 
+// Takes a memory block offline, likewise. busy: it did not go within `patience`, and is as it was.
+[[nodiscard]] Status take_offline(const std::string& dir, uint64_t number, Millis patience);
+
+// How large a memory block is on this machine.
+[[nodiscard]] Result<Bytes> memory_block_size(const std::string& dir);
+
+// Also where it is online already.
 [[nodiscard]] Status bring_online(const std::string& dir, uint64_t number);
 
 }  // namespace acma::platform

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <utility>
 
 namespace acma::scaling {
 
@@ -124,6 +125,42 @@ std::vector<Row> give_rows(const std::vector<Window>& windows, Bytes amount) {
         }
     }
     return rows;
+}
+
+std::vector<uint64_t> blocks_to_offline(const std::vector<Window>& windows,
+                                        uint64_t block_windows) {
+    using Place = std::pair<int, unsigned>;  // node and zone
+    struct Block {
+        uint64_t taken = 0;  // windows
+        Place place;
+    };
+    struct Edges {
+        uint64_t lowest = 0;
+        uint64_t highest = 0;
+    };
+    std::map<uint64_t, Block> blocks;
+    std::map<Place, Edges> edges;
+    for (const Window& window : windows) {
+        if (window.offline) {
+            continue;
+        }
+        const uint64_t number = window.number / block_windows;
+        const Place place{window.node, window.zone};
+        Block& block = blocks.try_emplace(number, Block{.taken = 0, .place = place}).first->second;
+        const bool wholly = given_back(window) == ~uint64_t{0} && block.place == place;
+        block.taken += wholly ? 1 : 0;
+        edges.try_emplace(place, Edges{.lowest = number, .highest = 0}).first->second.highest =
+            number;
+    }
+    std::vector<uint64_t> found;
+    for (auto block = blocks.rbegin(); block != blocks.rend(); ++block) {
+        const Edges& edge = edges.at(block->second.place);
+        if (block->second.taken == block_windows && edge.lowest < block->first &&
+            block->first < edge.highest) {
+            found.push_back(block->first);
+        }
+    }
+    return found;
 }
 
 }  // namespace acma::scaling

@@ -24,6 +24,8 @@ struct Window {
     uint64_t pending = 0;  // owned, and not confirmed by the host
     uint64_t free = 0;     // entirely free a moment ago
     int node = -1;
+    unsigned zone = 0;     // where the edges of two zones meet counts, not which they are
+    bool offline = false;  // all of it owned, and with its memory block offline
     bool operator==(const Window&) const = default;
 };
 
@@ -79,5 +81,11 @@ struct Amounts {
 
 // At least `amount`, as far as there is so much that the host has confirmed.
 [[nodiscard]] std::vector<Row> give_rows(const std::vector<Window>& windows, Bytes amount);
+
+// Power saving: memory blocks, by number, that can go offline: all of it is taken. `block_windows`
+// are in one; the highest first. The first and the last of a zone's stay: the zone would end
+// before them, and they might come back as memory of another one.
+[[nodiscard]] std::vector<uint64_t> blocks_to_offline(const std::vector<Window>& windows,
+                                                      uint64_t block_windows);
 
 }  // namespace acma::scaling

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Contiguous memory on request, with a balloon device and without one (the module's parameter standalone)."""
+"""Contiguous memory on request, and DRAM power saving: what is for machines without a balloon device, too."""
 
 import json
 
 from tests.rig.qemu import Guest
 
 from .blocks import expect_no_trouble, mem, move, options, state
-from .harness import AGENT, BLOCKS, KERNELS, MIB, WORKLOAD, case, expect, wait_until
+from .harness import AGENT, BLOCKS, DEADMAN, KERNELS, MIB, WORKLOAD, case, expect, wait_until
 
 
 def _pool(guest):
@@ -108,7 +108,7 @@ def a_pool_leaves_the_floor_alone_and_says_why_there_is_none():
 def a_pool_is_of_the_node_that_was_asked_for(kernel):
     nodes = ["-m", "1024"]
     for node in (0, 1):
-        nodes += ["-object", f"memory-backend-ram,id=m{node},size=512M", "-numa", f"node,nodeid={node},memdev=m{node},cpus={node}"]
+        nodes += ["-object", f"memory-backend-ram,id=m{node},size=512M", "-numa", f"node,nodeid={node},memdev=m{node}" + (",cpus=0-1" if node == 0 else "")]
     with Guest(options(kernel, memory_args=nodes, ram_block_mib=[512, 512])) as guest:
         lines = [json.loads(line) for line in guest.run("acma-blocks map").splitlines()]
         for node in (1, 0):
@@ -116,4 +116,69 @@ def a_pool_is_of_the_node_that_was_asked_for(kernel):
             _expect_good(found)
             line = next(line for line in lines if line["window"] == found["first"] // 64)
             expect(line["node"] == node, f"asked for node {node}: {found} {line}")
+        expect_no_trouble(guest)
+
+
+@case()
+def the_agent_runs_a_command_with_a_pool():
+    with Guest(_standalone("6.12", add=[AGENT, BLOCKS, WORKLOAD])) as guest:
+        shows = "readlink /proc/self/fd/$ACMA_POOL_FD; acma-blocks state"
+        output = guest.run(f"acma-agent pool --size 64MiB --node 0 -- sh -c '{shows}'")
+        expect("acma-pool" in output and f'"pool_bytes": {64 * MIB}' in output, output)
+        expect(_pool(guest) == 0, str(state(guest)))
+        for words, status, what in (
+            ("--size 3MiB -- true", 2, "in steps of 2MiB"),
+            ("--size 64 -- true", 2, "--size"),
+            ("--size 2GiB -- true", 2, "1GiB"),
+            ("--size 64MiB", 2, "command"),
+            ("--size 64MiB --node 7 -- true", 1, "Invalid argument"),
+            ("--size 1GiB -- true", 1, "contiguous memory"),
+            ("--size 2MiB -- /no/such/program", 1, "/no/such/program"),
+        ):
+            result = guest.run(f"acma-agent pool {words} 2>&1", check=False)
+            expect(result.status == status and what in result.output, f"{words}: {result.status} {result.output}")
+        expect(_pool(guest) == 0, str(state(guest)))
+
+
+_SAVING = '[policy]\nstandalone = true\nmin-mem = "256MiB"\npsi = "0.1%"\n[scaling]\nmode = "power-saving"\n'
+_RECORD = "/run/acma-agent/offline"
+
+
+def _offline(guest):
+    return sorted(int(number) for number in guest.run("grep -l offline /sys/devices/system/memory/memory*/state | tr -dc '0-9\\n'").split())
+
+
+def _save_power(guest):
+    """The agent, and which memory blocks it has taken offline when no more of them go."""
+    guest.run("acma-agent run >>/tmp/agent.log 2>&1 & echo $! >/tmp/agent.pid")
+    wait_until(lambda: len(_offline(guest)) >= 2, 90, lambda: f"{_offline(guest)} {state(guest)}\n" + guest.run("cat /tmp/agent.log; acma-blocks map"))
+    return _offline(guest)
+
+
+@case(each={"kernel": KERNELS})
+def memory_that_is_wholly_taken_goes_offline_and_comes_back_when_it_is_needed(kernel):
+    files = {"etc/acma/agent.toml": _SAVING, "etc/observe.toml": '[policy]\nstandalone = true\nmode = "observe"\n'}
+    add = [AGENT, DEADMAN + ":/usr/libexec/acma-deadman", BLOCKS, WORKLOAD]
+    with Guest(_standalone(kernel, add=add, files=files, cmdline="sysctl.vm.overcommit_memory=1")) as guest:
+        total = mem(guest, "MemTotal")
+        _save_power(guest)
+        wait_until(lambda: _offline(guest) == sorted(int(line) for line in guest.run(f"cat {_RECORD}").split()), 20, "the record is another one")
+        status = json.loads(guest.run("acma-agent status --json"))
+        expect(status["owned_bytes"] >= 2 * 128 * MIB, str(status))
+        # More than what is online: some of it has to come back, and nobody is killed for it.
+        online = mem(guest, "MemTotal")
+        expect(online < total - 250 * MIB, f"{total} -> {online}")
+        result = guest.run("acma-workload spike --mib 800", timeout=100, check=False)
+        expect(result.status == 0, result.output + guest.run("dmesg | tail -20; tail /tmp/agent.log"))
+        wait_until(lambda: len(_offline(guest)) >= 2, 120, lambda: guest.run("cat /tmp/agent.log"))
+        guest.run("kill -9 $(cat /tmp/agent.pid)")
+        left = _offline(guest)
+        expect(left, "nothing left, nothing tested")
+        guest.run("acma-agent --config /etc/observe.toml run >>/tmp/agent.log 2>&1 & echo $! >/tmp/agent.pid")
+        wait_until(lambda: not _offline(guest), 20, lambda: f"left {left}, still {_offline(guest)}: {guest.run('cat /tmp/agent.log')}")
+        guest.run("kill $(cat /tmp/agent.pid); sleep 1")
+        _save_power(guest)
+        guest.run("kill $(cat /tmp/agent.pid)")
+        wait_until(lambda: not _offline(guest), 20, lambda: f"still {_offline(guest)}: {guest.run('cat /tmp/agent.log')}")
+        expect(mem(guest, "MemTotal") == total, f"MemTotal {total} -> {mem(guest, 'MemTotal')}")
         expect_no_trouble(guest)

@@ -14,6 +14,7 @@ TEST(AgentConfig, ReadsEveryKey) {
     const auto config = parse_config(
         "[policy]\npsi = '0.05%'\nmin-mem = '1GiB'\nmax-mem = '8GiB'\nmode = 'observe'\nstandalone "
         "= true\n"
+        "[scaling]\nmode = 'power-saving'\n"
         "[channel]\nname = 'org.qemu.guest_agent.0'\nsocket = '/tmp/s'\n",
         "agent.toml");
     ASSERT_TRUE(config.ok()) << config.error().message;
@@ -22,6 +23,7 @@ TEST(AgentConfig, ReadsEveryKey) {
     EXPECT_EQ(config->max_mem, 8_GiB);
     EXPECT_EQ(config->mode, Mode::observe);
     EXPECT_TRUE(config->standalone);
+    EXPECT_EQ(config->scaling, Config::Scaling::power_saving);
     EXPECT_EQ(config->channel, "org.qemu.guest_agent.0");
 }
 
@@ -42,6 +44,7 @@ TEST(AgentConfig, NamesFileLineAndKeyOfWhatIsWrong) {
           Bad{"[policy]\nmin-mem = '2GiB'\nmax-mem = '1GiB'\n", "is above"},
           Bad{"[policy]\nmode = 'turbo'\n", "turbo"},
           Bad{"[policy]\nstandalone = 'yes'\n", "true or false"}, Bad{"[policy\n", "agent.toml:1"},
+          Bad{"[scaling]\nmode = 'turbo'\n", "scaling: mode: must be \"balloon\" or"},
           Bad{"[channel]\nname = ''\n", "channel: name"},
           Bad{"[channel]\nname = '/dev/vport0p1'\n", "not a path"},
           Bad{"[channel]\nsocket = 'agent.sock'\n", "channel: socket: must be an absolute path"},

@@ -194,5 +194,33 @@ TEST(TakeRows, KeepsItsPromisesForAnyMap) {
     }
 }
 
+TEST(BlocksToOffline, AreWhollyTakenAndInsideTheirZoneTheHighestFirst) {
+    std::vector<Window> windows;
+    for (uint64_t i = 0; i < 6; ++i) {
+        windows.push_back(window(i, k_all, 0));
+    }
+    EXPECT_EQ(blocks_to_offline(windows, 1), (std::vector<uint64_t>{4, 3, 2, 1}));
+    windows[3].owned = 1;
+    windows[2].pending = 1;
+    EXPECT_EQ(blocks_to_offline(windows, 1), (std::vector<uint64_t>{4, 1}));
+    windows[4].offline = true;
+    EXPECT_EQ(blocks_to_offline(windows, 1), (std::vector<uint64_t>{1})) << "it is offline already";
+    windows[0].zone = 1;
+    EXPECT_EQ(blocks_to_offline(windows, 1), (std::vector<uint64_t>{})) << "now 1 is at an edge";
+    EXPECT_EQ(blocks_to_offline({}, 1), (std::vector<uint64_t>{}));
+}
+
+TEST(BlocksToOffline, OfSeveralWindowsNeedAllOfThem) {
+    std::vector<Window> windows;
+    for (uint64_t i = 0; i < 8; ++i) {
+        windows.push_back(window(i, i == 3 ? 1 : k_all, 0));
+    }
+    EXPECT_EQ(blocks_to_offline(windows, 2), (std::vector<uint64_t>{2}));
+    windows[3].owned = k_all;
+    EXPECT_EQ(blocks_to_offline(windows, 2), (std::vector<uint64_t>{2, 1}));
+    windows[3].node = 1;
+    EXPECT_EQ(blocks_to_offline(windows, 2), (std::vector<uint64_t>{2})) << "of two nodes";
+}
+
 }  // namespace
 }  // namespace acma::scaling
