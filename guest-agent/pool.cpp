@@ -42,6 +42,7 @@ Error run_with_pool(const std::string& device, const PoolOptions& options) {
     }
     std::vector<std::string> words = options.command;
     std::vector<char*> argv;
+    argv.reserve(words.size() + 1);
     for (std::string& word : words) {
         argv.push_back(word.data());
     }
