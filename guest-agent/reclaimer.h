@@ -73,7 +73,7 @@ class Reclaimer {
     Status stop_now();
 
     // Asks for Report::seen, with the next order that is carried out while the kdamond is on. Costs
-    // the kernel and us about 20,000 instructions a region.
+    // some files of sysfs for each region.
     void look();
 
     [[nodiscard]] Report report() const;

@@ -61,8 +61,7 @@ struct State {
 constexpr Bytes k_take_first = 512_MiB;  // a second: a memory block a step
 constexpr Bytes k_take_least = 32_MiB;
 constexpr Bytes k_take_most = 4_GiB;
-// Migrating costs a copy, and the pages' owners wait for it: about 12,000 instructions a page, a
-// third of a core at the most.
+// Migrating costs a copy, and the pages' owners wait for it.
 constexpr uint64_t k_migrated_part = 4;  // of the rate
 constexpr Bytes k_migrated_most = 256_MiB;
 // Memory that is needed is often needed at once: each step gives twice as much as the one before.
