@@ -556,6 +556,11 @@ Status Reclaimer::take_snapshot() {
     if (!tried) {
         return tried.error().in("reading what is cold");
     }
+    // 6.12 gives up after two aggregation intervals, in which a kdamond short of CPU may not have
+    // come to its schemes (damos_tried_regions_init_upd_status): nothing seen is not all cold.
+    if (tried->regions.empty()) {
+        return {};
+    }
     const auto& intervals = written_.at(0).contexts.at(0).attrs.intervals;
     auto seen = std::make_shared<const damon::Snapshot>(damon::take_snapshot(*tried, intervals));
     const std::lock_guard lock(mutex_);

@@ -168,7 +168,8 @@ def what_can_be_removed_and_added_again_loses_nothing(guest):
 def _guest_with_removed_blocks(guest, size):
     _set_size(guest, size)
     released = [window for window in _owned_windows(guest) if _release(guest, window) == "released"]
-    expect(len(released) > 3, f"{released}: nothing to test")
+    # How many depends on where KASLR put the kernel; one is given back early by one of the tests.
+    expect(len(released) >= 2, f"{released}: nothing to test")
     return released
 
 
