@@ -487,6 +487,7 @@ AgentStatus Agent::status(Time now) const {
     status.taken_total = balloon_.taken_total;
     status.returned_total = balloon_.freed_total;
     status.scaling = scaler_ ? scaling_.reason : "";
+    status.struct_pages = scaler_ ? platform::describe_released(balloon_) : "";
     status.problems = problems_;
     if (reclaimer_) {
         const auto report = reclaimer_->report();

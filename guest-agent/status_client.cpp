@@ -89,6 +89,9 @@ std::string describe(const AgentStatus& status) {
                            ", given back " + human(status.returned_total));
         line("scaling", status.scaling);
     }
+    if (!status.struct_pages.empty()) {
+        line("struct pages", status.struct_pages);
+    }
     line("OOM kills", std::to_string(status.oom_kills_total));
     line("agent", "version " + status.agent_version + ", up " + human(status.uptime));
     for (const auto& problem : status.problems) {

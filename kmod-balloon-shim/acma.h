@@ -83,6 +83,8 @@ struct acma_keep {
  * @owed: blocks to give back as soon as they are added again
  * @asleep: the system is about to sleep: nothing is removed
  * @work: adds what is needed
+ * @slow: removes what the host has for long
+ * @kept: why it did not remove more, enum acma_release_result, or 0
  * @pm_nb: when the system goes to sleep
  */
 struct acma_releasing {
@@ -94,6 +96,8 @@ struct acma_releasing {
 	u64 owed;
 	bool asleep;
 	struct delayed_work work;
+	struct delayed_work slow;
+	u32 kept;
 	struct notifier_block pm_nb;
 };
 
@@ -249,6 +253,7 @@ bool acma_inside_its_zone(unsigned long pfn, unsigned long pages);
 int acma_release_start(struct acma *acma);
 void acma_release_stop(struct acma *acma);
 void acma_release_look(struct acma *acma, u64 owed);
+void acma_release_settled(struct acma *acma);
 u32 acma_window_remove(struct acma *acma, u64 window);
 u32 acma_window_add(struct acma *acma, u64 window);
 

@@ -291,6 +291,7 @@ static long ioctl_state(struct opened *opened, void __user *arg)
 	opened->seen = acma->event;
 	spin_unlock(&acma->lock);
 	state.flags = state_flags(acma);
+	state.kept = acma_unmanages(acma) ? READ_ONCE(acma->release.kept) : ACMA_GUESTS_OWN;
 	return copy_to_user(arg, &state, sizeof(state)) ? -EFAULT : 0;
 }
 

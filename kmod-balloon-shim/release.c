@@ -26,11 +26,20 @@
 #include <linux/memory.h>
 #include <linux/memory_hotplug.h>
 #include <linux/mm.h>
+#include <linux/module.h>
 #include <linux/pgtable.h>
 #include <linux/slab.h>
 #include <linux/suspend.h>
 
 #include "acma.h"
+
+static unsigned int release_after_s = 600;
+module_param(release_after_s, uint, 0644);
+MODULE_PARM_DESC(release_after_s, "memory blocks are removed for their page structs when the host has had what it asks for unchanged for so long (s, default 600; 0: only when asked to)");
+
+#define RELEASE_AFTER_MOST_S 86400
+/* Each stops all who add or remove memory for some 10 ms. */
+#define RELEASE_EVERY HZ
 
 #define WINDOW_PAGES (ACMA_WINDOW_BLOCKS * ACMA_BLOCK_PAGES)
 #define WINDOW_BYTES (ACMA_WINDOW_BLOCKS * ACMA_BLOCK_BYTES)
@@ -281,6 +290,59 @@ u32 acma_window_add(struct acma *acma, u64 window)
 	return result;
 }
 
+/*
+ * Removes the highest memory block that can be. @kept: out: why the others were
+ * not; what lies in how they are counts before what may change. Returns whether
+ * one was removed.
+ */
+static bool release_one(struct acma *acma, u32 *kept)
+{
+	u64 window;
+
+	*kept = 0;
+	for (window = acma->map.nr_windows; window-- > 0;) {
+		u32 result;
+
+		if (READ_ONCE(acma->map.window[window].owned) != ~0ULL)
+			continue;
+		result = acma_window_remove(acma, window);
+		if (result == ACMA_RELEASED)
+			return true;
+		if (!*kept || *kept == ACMA_GUESTS_OWN || *kept == ACMA_RELEASE_BUSY)
+			*kept = result;
+	}
+	return false;
+}
+
+static void release_work(struct work_struct *work)
+{
+	struct acma *acma = container_of(to_delayed_work(work), struct acma, release.slow);
+	unsigned long after = min_t(unsigned int, READ_ONCE(release_after_s),
+				    RELEASE_AFTER_MOST_S) * HZ;
+	u32 kept;
+
+	if (!after || acma->suspended || !host_asks_for(acma, ACMA_WINDOW_BLOCKS))
+		return;
+	if (time_before(jiffies, acma->target_since + after)) {
+		queue_delayed_work(acma->wq, &acma->release.slow,
+				   acma->target_since + after - jiffies);
+		return;
+	}
+	if (release_one(acma, &kept))
+		queue_delayed_work(acma->wq, &acma->release.slow, RELEASE_EVERY);
+	WRITE_ONCE(acma->release.kept, kept);
+}
+
+/**
+ * acma_release_settled() - the host has what it asks for: if that stays so for
+ * long, memory blocks are removed, one a second
+ * @acma: the instance
+ */
+void acma_release_settled(struct acma *acma)
+{
+	mod_delayed_work(acma->wq, &acma->release.slow, RELEASE_EVERY);
+}
+
 /* An image is not resumed by a kernel that boots with more memory than it had. */
 static int before_sleep(struct acma *acma)
 {
@@ -332,6 +394,7 @@ int acma_release_start(struct acma *acma)
 	acma->release.window = ACMA_NO_WINDOW;
 	mutex_init(&acma->release.one);
 	INIT_DELAYED_WORK(&acma->release.work, restore_work);
+	INIT_DELAYED_WORK(&acma->release.slow, release_work);
 	acma->release.pm_nb.notifier_call = sleep_notify;
 	err = register_pm_notifier(&acma->release.pm_nb);
 	if (err)
@@ -348,6 +411,7 @@ void acma_release_stop(struct acma *acma)
 	unsigned int tries;
 
 	unregister_pm_notifier(&acma->release.pm_nb);
+	cancel_delayed_work_sync(&acma->release.slow);
 	cancel_delayed_work_sync(&acma->release.work);
 	for (tries = 0; !restore_surplus(acma) && tries < EXIT_TRIES; tries++)
 		schedule_timeout_uninterruptible(RETRY_EVERY);

@@ -202,6 +202,8 @@ static void target_work(struct work_struct *work)
 		else if (acma_owned_pfns(acma) < target)
 			missed(acma);
 	}
+	if (acma_owned_pfns(acma) >= target)
+		acma_release_settled(acma);
 	mutex_unlock(&acma->take);
 	acma_may_sleep(acma, ACMA_WAKEUP_TARGET);
 }

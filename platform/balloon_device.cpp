@@ -36,6 +36,27 @@ Status call(int fd, unsigned long request, T& argument, const char* what) {
     return got < 0 ? Status(error_from_errno(errno, std::string("/dev/acma: ") + what)) : Status();
 }
 
+std::string why_kept(uint32_t result) {
+    constexpr std::pair<uint32_t, const char*> k_reasons[] = {
+        {ACMA_RELEASE_BUSY, "the kernel did not let go of a memory block"},
+        {ACMA_NOT_WHOLLY_OWNED, "no memory block is wholly owned"},
+        {ACMA_GUESTS_OWN, "the guest may need it back"},
+        {ACMA_NOT_A_MEMORY_BLOCK, "the kernel's memory blocks are larger than 128 MiB"},
+        {ACMA_AT_ZONE_EDGE, "at the edge of a zone"},
+        {ACMA_NOT_FROM_BOOT, "the memory was not there at boot"},
+        {ACMA_GIB_LEAF, "the kernel maps the memory with pages of 1 GiB"},
+        {ACMA_KERNEL_INSIDE, "the kernel lies in the same piece of memory"},
+        {ACMA_STAYS_OFFLINE, "memory that is added does not come online by itself"},
+        {ACMA_NOT_PROVEN, "not proven on this architecture"},
+    };
+    for (const auto& [value, text] : k_reasons) {
+        if (value == result) {
+            return text;
+        }
+    }
+    return {};
+}
+
 // Rows need not be adjacent blocks; calls do.
 template <typename Each>
 Status each_run(const scaling::Row& row, Each each) {
@@ -85,6 +106,8 @@ Result<BalloonDevice::State> BalloonDevice::state() {
                  .taken_total = Bytes(state.taken_bytes),
                  .freed_total = Bytes(state.freed_bytes),
                  .oom_freed_total = Bytes(state.oom_freed_bytes),
+                 .released = Bytes(state.released_bytes),
+                 .kept = why_kept(state.kept),
                  .pressure_freed_total = Bytes(state.pressure_freed_bytes),
                  .windows = state.windows,
                  .target_changes = state.target_changes,
@@ -182,6 +205,14 @@ Result<Fd> BalloonDevice::pool(Bytes size, int node) {
         return error_from_errno(errno, "/dev/acma: contiguous memory");
     }
     return fd;
+}
+
+std::string describe_released(const BalloonDevice::State& state) {
+    if (state.released > Bytes(0)) {
+        return human(state.released) + " released" +
+               (state.kept.empty() ? "" : "; not more: " + state.kept);
+    }
+    return state.kept.empty() ? "none released" : "not possible here: " + state.kept;
 }
 
 Status BalloonDevice::report_again() {

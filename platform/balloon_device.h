@@ -25,6 +25,8 @@ class BalloonDevice {
         Bytes taken_total;
         Bytes freed_total;
         Bytes oom_freed_total;       // given back since an OOM was near
+        Bytes released;              // of what is owned: removed with its page structs
+        std::string kept;            // why not more of it; empty: it was not tried
         Bytes pressure_freed_total;  // given back by the module since nobody was attached
         uint64_t windows = 0;
         uint64_t target_changes = 0;
@@ -80,5 +82,8 @@ class BalloonDevice {
     explicit BalloonDevice(Fd fd) : fd_(std::move(fd)) {}
     Fd fd_;
 };
+
+// For people: how much is removed with its page structs, and why not more.
+[[nodiscard]] std::string describe_released(const BalloonDevice::State& state);
 
 }  // namespace acma::platform

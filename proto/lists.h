@@ -218,6 +218,7 @@ struct FieldList<AgentStatus> {
         optional_field<&AgentStatus::taken_total>("taken_total_bytes"),
         optional_field<&AgentStatus::returned_total>("returned_total_bytes"),
         optional_field<&AgentStatus::scaling>("scaling", bytes_to(k_max_sentence)),
+        optional_field<&AgentStatus::struct_pages>("struct_pages", bytes_to(k_max_sentence)),
         field<&AgentStatus::problems>("problems", list_of(k_max_problems)),
     };
 };

@@ -58,14 +58,15 @@ struct AgentStatus {
     Micros psi_some_total{0};  // /proc/pressure/memory "some" total
     BasisPoints psi;           // share of the last window (about 10 s) that some task stalled
 
-    Bytes quota_per_s;      // what page-out may try now; 0 while stopped
-    Bytes reclaimed_total;  // DAMON sz_applied since agent start
-    Bytes working_set;      // DAMON's estimate of what was accessed lately; 0 if unknown
-    Bytes owned;            // by the balloon shim; 0 without it
-    Bytes voluntary;        // of it, beyond what the host asks for
-    Bytes taken_total;      // in blocks, since the shim was loaded
-    Bytes returned_total;   // in blocks, since then
-    std::string scaling;    // why blocks were or were not moved last; empty without the shim
+    Bytes quota_per_s;         // what page-out may try now; 0 while stopped
+    Bytes reclaimed_total;     // DAMON sz_applied since agent start
+    Bytes working_set;         // DAMON's estimate of what was accessed lately; 0 if unknown
+    Bytes owned;               // by the balloon shim; 0 without it
+    Bytes voluntary;           // of it, beyond what the host asks for
+    Bytes taken_total;         // in blocks, since the shim was loaded
+    Bytes returned_total;      // in blocks, since then
+    std::string scaling;       // why blocks were or were not moved last; empty without the shim
+    std::string struct_pages;  // of what is owned: whether they are free, or why not; likewise
     std::vector<Problem> problems;
 
     bool operator==(const AgentStatus&) const = default;

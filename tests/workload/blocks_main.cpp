@@ -88,6 +88,7 @@ void print_state() {
         {"released_bytes", s.released_bytes},
         {"flags", s.flags},
         {"pool_bytes", s.pool_bytes},
+        {"kept", s.kept},
     };
     const char* separator = "{";
     for (const auto& [name, value] : fields) {

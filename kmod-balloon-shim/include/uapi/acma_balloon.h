@@ -107,7 +107,7 @@ struct acma_state {
 	__u64 released_bytes;	/* owned, and the memory blocks are removed */
 	__u64 pool_bytes;	/* handed out by POOL; used memory, not owned */
 	__u32 flags;
-	__u32 reserved;
+	__u32 kept;		/* why not more of them, enum acma_release_result; or 0 */
 };
 
 /* The caller decides from now on which blocks are taken. One at a time. */

@@ -57,6 +57,7 @@ inline AgentStatus status() {
             .taken_total = Bytes(4'015),
             .returned_total = Bytes(4'016),
             .scaling = "up to 20 MiB are taken",
+            .struct_pages = "128 MiB released",
             .problems = {problem()}};
 }
 
