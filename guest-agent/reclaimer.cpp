@@ -292,7 +292,8 @@ Status Reclaimer::carry_out(const autoscale::Decision& decision) {
 }
 
 Status Reclaimer::refresh_regions(const autoscale::Decision& decision) {
-    const auto pieces = platform::probe_page_map(paths_.kpageflags, ram_);
+    const auto pieces = platform::probe_page_map(
+        paths_.kpageflags, ram_, static_cast<uint32_t>(platform::now().time_since_epoch().count()));
     std::vector<autoscale::PieceOfRam> ram;
     const bool any = pieces && std::any_of(pieces->begin(), pieces->end(),
                                            [](const auto& piece) { return piece.evictable > 0; });
@@ -541,7 +542,7 @@ Status Reclaimer::change(const autoscale::Decision& decision) {
 Status Reclaimer::take_snapshot() {
     {
         const std::lock_guard lock(mutex_);
-        if (!std::exchange(look_, false)) {
+        if (!look_) {
             return {};
         }
     }
@@ -556,14 +557,17 @@ Status Reclaimer::take_snapshot() {
     if (!tried) {
         return tried.error().in("reading what is cold");
     }
-    // 6.12 gives up after two aggregation intervals, in which a kdamond short of CPU may not have
-    // come to its schemes (damos_tried_regions_init_upd_status): nothing seen is not all cold.
-    if (tried->regions.empty()) {
+    // The kernel may answer with a part, or nothing: 6.12 gives up after two aggregation intervals
+    // (damos_tried_regions_init_upd_status), 7.3 begins where the kdamond happens to be in its
+    // round over all regions, and ends with that round (damos_walk_call_walk). Asked again then.
+    const auto& context = written_.at(0).contexts.at(0);
+    if (tried->total * 10 < damon::size_of(context.targets.at(0).regions) * 9) {
         return {};
     }
-    const auto& intervals = written_.at(0).contexts.at(0).attrs.intervals;
-    auto seen = std::make_shared<const damon::Snapshot>(damon::take_snapshot(*tried, intervals));
+    auto seen = std::make_shared<const damon::Snapshot>(
+        damon::take_snapshot(*tried, context.attrs.intervals));
     const std::lock_guard lock(mutex_);
+    look_ = false;
     report_.seen = std::move(seen);
     report_.seen_at = platform::now();
     return {};

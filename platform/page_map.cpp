@@ -5,6 +5,7 @@
 #include <bit>
 #include <cerrno>
 #include <cstdint>
+#include <random>
 
 #include <fcntl.h>
 #include <linux/kernel-page-flags.h>
@@ -36,15 +37,25 @@ Result<bool> evictable(int fd, Bytes address) {
     constexpr uint64_t k_unevictable = uint64_t{1} << KPF_UNEVICTABLE;
     return got == sizeof(flags) && (flags & (k_lru | k_unevictable)) == k_lru;
 }
+
+// Anywhere in the piece's i-th part: places at even distances would meet memory that is used in a
+// pattern, such as every other page, always or never.
+Bytes place(const Piece& piece, unsigned i, std::minstd_rand& random) {
+    const uint64_t pages = piece.size.count() / k_page;
+    const uint64_t first = pages * i / k_probes_per_piece;
+    const uint64_t end = std::max(pages * (i + 1) / k_probes_per_piece, first + 1);
+    return piece.start + Bytes(k_page * (first + random() % (end - first)));
+}
 }  // namespace
 
 Result<std::vector<Piece>> probe_page_map(const std::string& kpageflags,
-                                          const std::vector<PhysicalRange>& ram) {
+                                          const std::vector<PhysicalRange>& ram, uint32_t seed) {
     const Fd fd(::open(kpageflags.c_str(), O_RDONLY | O_CLOEXEC));
     if (!fd) {
         return error_from_errno(errno, "open " + kpageflags);
     }
     const Bytes size = piece_size(ram);
+    std::minstd_rand random(seed);
     std::vector<Piece> pieces;
     for (const auto& range : ram) {
         // Pieces are aligned, so that those of a 2 MiB guest page never straddle two.
@@ -53,8 +64,7 @@ Result<std::vector<Piece>> probe_page_map(const std::string& kpageflags,
                 std::min(range.end, Bytes((start.count() / size.count() + 1) * size.count()));
             Piece piece{.start = start, .size = next - start};
             for (unsigned i = 0; i < k_probes_per_piece; ++i) {
-                const Bytes offset = piece.size / (2 * k_probes_per_piece) * (2 * i + 1);
-                const auto seen = evictable(fd.get(), start + offset);
+                const auto seen = evictable(fd.get(), place(piece, i, random));
                 if (!seen) {
                     return seen.error();
                 }

@@ -31,9 +31,10 @@ constexpr size_t k_page_map_probes = 4096;
 constexpr unsigned k_probes_per_piece = 4;
 
 // Cuts `ram` into pieces of 2 MiB (larger on guests above 2 GiB, so that the number of probes stays
-// bounded) and probes each at four places. A piece with few LRU pages may look empty: it is looked
-// at again when the map is next made.
+// bounded) and probes each at four places, one in each quarter of it, drawn by `seed`. A piece with
+// few LRU pages may look empty: another seed looks at other places.
 [[nodiscard]] Result<std::vector<Piece>> probe_page_map(const std::string& kpageflags,
-                                                        const std::vector<PhysicalRange>& ram);
+                                                        const std::vector<PhysicalRange>& ram,
+                                                        uint32_t seed);
 
 }  // namespace acma::platform

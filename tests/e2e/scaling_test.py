@@ -45,7 +45,7 @@ def scale_down_asks_damon_what_is_cold_before_it_moves_used_memory(kernel):
         wait_until(lambda: "coldness:" in _log(guest), 60, lambda: _log(guest))
         regions, size, unit = re.search(r"coldness: (\d+) regions of ([0-9.]+) ([KMG]iB)", _log(guest)).groups()
         expect(int(regions) > 10, f"{regions} regions")
-        expect(unit == "MiB" and 300 < float(size) < 1024, f"regions of {size} {unit}, of which 700 are used")
+        expect(unit == "MiB" and 300 < float(size) < 1024, f"regions of {size} {unit}, of which 700 are used every other page")
         # Left as it was found: the directories of a thousand regions are kernel memory.
         schemes = "/sys/kernel/mm/damon/admin/kdamonds/0/contexts/0/schemes/"
         left = guest.run(f"ls -d {schemes}*/tried_regions/*/ 2>/dev/null | wc -l")

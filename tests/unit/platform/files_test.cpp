@@ -105,7 +105,7 @@ TEST(PageMap, CountsOnlyWhatReclaimCouldTake) {
     flags.set(4_MiB, 5_MiB, k_lru);
     flags.set(6_MiB, 8_MiB, k_lru | k_unevictable);
     const auto pieces =
-        probe_page_map(dir.write("kpageflags", flags.text()), {{.start = 1_MiB, .end = 9_MiB}});
+        probe_page_map(dir.write("kpageflags", flags.text()), {{.start = 1_MiB, .end = 9_MiB}}, 1);
     ASSERT_TRUE(pieces.ok());
     ASSERT_EQ(pieces->size(), 5U);
     EXPECT_EQ((*pieces)[0], (Piece{.start = 1_MiB, .size = 1_MiB, .evictable = 0}));
@@ -115,12 +115,30 @@ TEST(PageMap, CountsOnlyWhatReclaimCouldTake) {
     EXPECT_EQ((*pieces)[4], (Piece{.start = 8_MiB, .size = 1_MiB, .evictable = 0}));
 }
 
+TEST(PageMap, SeesMemoryThatIsUsedInAPattern) {
+    const TempDir dir;
+    PageFlags flags(64_MiB);
+    for (Bytes page; page < 64_MiB; page += 8_KiB) {
+        flags.set(page, page + 4_KiB, k_lru);
+    }
+    const std::string file = dir.write("kpageflags", flags.text());
+    for (const uint32_t seed : {1U, 2U, 3U}) {
+        unsigned evictable = 0;
+        for (const auto& piece :
+             probe_page_map(file, {{.start = Bytes(0), .end = 64_MiB}}, seed).value()) {
+            evictable += piece.evictable;
+        }
+        EXPECT_GT(evictable, 40U) << "of 128 places, of which half hold such pages";
+        EXPECT_LT(evictable, 88U);
+    }
+}
+
 TEST(PageMap, LooksAtABoundedNumberOfPlacesWhateverTheSizeOfTheGuest) {
     const TempDir dir;
     const std::string file = dir.write("kpageflags", "");
     for (const Bytes ram : {1_GiB, 64_GiB, Bytes(1) * (uint64_t{1} << 44)}) {
         const auto pieces = probe_page_map(
-            file, {{.start = Bytes(0), .end = 3_GiB}, {.start = 4_GiB, .end = 4_GiB + ram}});
+            file, {{.start = Bytes(0), .end = 3_GiB}, {.start = 4_GiB, .end = 4_GiB + ram}}, 1);
         ASSERT_TRUE(pieces.ok());
         EXPECT_LE(pieces->size() * k_probes_per_piece, k_page_map_probes + 16);
         Bytes sum;
@@ -132,7 +150,7 @@ TEST(PageMap, LooksAtABoundedNumberOfPlacesWhateverTheSizeOfTheGuest) {
 }
 
 TEST(PageMap, SaysWhatItCouldNotOpen) {
-    EXPECT_FALSE(probe_page_map("/nonexistent/kpageflags", {}).ok());
+    EXPECT_FALSE(probe_page_map("/nonexistent/kpageflags", {}, 1).ok());
 }
 
 TEST(DamonSysfs, ReadsATreeAndAppliesAPlan) {
