@@ -48,8 +48,14 @@ struct CallSeen {
     VmId vm;
     bool runs = false;
 };
+// Its memory is being copied by QEMU: to another host, into a file (save, snapshot), or still from
+// the host that it came from (post-copy). Or that is over, however it ended.
+struct MigrationSeen {
+    VmId vm;
+    bool runs = false;
+};
 using HypervisorEvent = std::variant<HypervisorUp, HypervisorDown, DomainSeen, DomainGone,
-                                     DomainUnread, BalloonSeen, CallSeen>;
+                                     DomainUnread, BalloonSeen, CallSeen, MigrationSeen>;
 
 using Done = std::function<void(const Status&)>;
 

@@ -85,13 +85,8 @@ Decision step(const Policy& policy, const Sample& sample, State& state, Time now
         state.rate_per_s = k_take_first;
     }
 
-    if (policy.mode == Mode::off) {
-        return resting(k_resting_step, "the policy's mode is off: what is owned stays");
-    }
-    if (policy.mode == Mode::observe) {
-        return resting(k_resting_step, "the policy's mode is observe: nothing is taken");
-    }
-
+    // What is needed comes back in every mode: the module leaves that to the agent while it
+    // watches.
     if (sample.pressed) {
         const bool again = now - state.pressed_at < state.hold + k_hold_first;
         state.hold =
@@ -108,6 +103,11 @@ Decision step(const Policy& policy, const Sample& sample, State& state, Time now
     if (pressure(policy, sample) >= feedback::k_worst) {
         return give(policy, sample, state, now, Bytes(0),
                     "PSI " + human(sample.psi) + " against " + human(policy.psi));
+    }
+    if (policy.mode != Mode::automatic) {
+        return resting(k_resting_step, "the policy's mode is " +
+                                           std::string(to_string(policy.mode)) +
+                                           ": nothing is taken, and given back what is needed");
     }
     if (sample.holding || now - state.pressed_at < state.hold ||
         (state.burst > Bytes(0) && now - state.gave_at < k_hold_first)) {

@@ -51,6 +51,11 @@ void Fleet::on_hypervisor(const HypervisorEvent& event) {
                            carry_out(e.vm, vm->second.on_call(e.runs, outside_.clock()));
                        }
                    },
+                   [this](const MigrationSeen& e) {
+                       if (const auto vm = vms_.find(e.vm); vm != vms_.end()) {
+                           carry_out(e.vm, vm->second.on_migration(e.runs, outside_.clock()));
+                       }
+                   },
                },
                event);
 }

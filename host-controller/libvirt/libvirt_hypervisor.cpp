@@ -110,6 +110,7 @@ void LibvirtHypervisor::run(const std::stop_token& stop) {
         if (connection_.load() != nullptr && closed_.empty()) {
             read_pending();
             poll_balloons();
+            poll_migrations();
         }
     }
     disconnect("");
@@ -161,7 +162,7 @@ void LibvirtHypervisor::disconnect(const std::string& why) {
 }
 
 void LibvirtHypervisor::register_events() {
-    const std::array<std::pair<int, virConnectDomainEventGenericCallback>, 7> wanted{{
+    const std::array<std::pair<int, virConnectDomainEventGenericCallback>, 8> wanted{{
         {VIR_DOMAIN_EVENT_ID_LIFECYCLE, generic(&on_lifecycle)},
         {VIR_DOMAIN_EVENT_ID_METADATA_CHANGE, generic(&on_metadata)},
         {VIR_DOMAIN_EVENT_ID_BALLOON_CHANGE, generic(&on_balloon)},
@@ -169,6 +170,7 @@ void LibvirtHypervisor::register_events() {
         {VIR_DOMAIN_EVENT_ID_DEVICE_REMOVED, generic(&on_device)},
         {VIR_DOMAIN_EVENT_ID_MEMORY_DEVICE_SIZE_CHANGE, generic(&on_memory_device)},
         {VIR_DOMAIN_EVENT_ID_AGENT_LIFECYCLE, generic(&on_agent)},
+        {VIR_DOMAIN_EVENT_ID_MIGRATION_ITERATION, generic(&on_migration)},
     }};
     const std::shared_ptr<virConnect> connection = connection_.load();
     for (const auto& [event, callback] : wanted) {
@@ -285,6 +287,28 @@ void LibvirtHypervisor::poll_balloons() {
     }
 }
 
+void LibvirtHypervisor::migrates(virDomainPtr domain) {
+    const VmId vm = id_of(domain);
+    if (migrating_.insert(vm).second) {
+        sink_(MigrationSeen{vm, true});
+    }
+}
+
+// No event tells that a migration failed or was given up (libvirt: qemu_migration.c emits
+// JOB_COMPLETED for those that succeeded), so libvirt is asked, which knows without its QEMU
+// (qemuDomainGetControlInfo). What began while the connection was down is seen with its next pass.
+void LibvirtHypervisor::poll_migrations() {
+    const std::shared_ptr<virConnect> connection = connection_.load();
+    std::erase_if(migrating_, [this, &connection](const VmId& vm) {
+        const DomainHandle domain(virDomainLookupByUUIDString(connection.get(), vm.uuid.c_str()));
+        virDomainControlInfo info{};
+        const bool runs = domain && virDomainGetControlInfo(domain.get(), &info, 0) == 0 &&
+                          info.state == VIR_DOMAIN_CONTROL_JOB;
+        sink_(MigrationSeen{vm, runs});  // again: on its new host it is only found meanwhile
+        return !runs;
+    });
+}
+
 // --- callbacks, on the event thread ---------------------------------------------------------
 
 void LibvirtHypervisor::note(virDomainPtr domain, Pending pending) {
@@ -293,8 +317,18 @@ void LibvirtHypervisor::note(virDomainPtr domain, Pending pending) {
     known.try_at = Time();  // something has changed: worth a try now
 }
 
-void LibvirtHypervisor::on_lifecycle(virConnectPtr, virDomainPtr domain, int, int, void* self) {
-    static_cast<LibvirtHypervisor*>(self)->note(domain, {});
+void LibvirtHypervisor::on_lifecycle(virConnectPtr, virDomainPtr domain, int event, int detail,
+                                     void* self) {
+    auto* hypervisor = static_cast<LibvirtHypervisor*>(self);
+    hypervisor->note(domain, {});
+    if (event == VIR_DOMAIN_EVENT_RESUMED && detail == VIR_DOMAIN_EVENT_RESUMED_POSTCOPY) {
+        hypervisor->migrates(domain);  // it runs here, and its memory still comes
+    }
+}
+
+// QEMU calls a save and a snapshot with memory a migration too.
+void LibvirtHypervisor::on_migration(virConnectPtr, virDomainPtr domain, int, void* self) {
+    static_cast<LibvirtHypervisor*>(self)->migrates(domain);
 }
 
 void LibvirtHypervisor::on_metadata(virConnectPtr, virDomainPtr domain, int type, const char* uri,

@@ -7,6 +7,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <thread>
 #include <vector>
@@ -56,11 +57,14 @@ class LibvirtHypervisor final : public Hypervisor {
     void retry(const VmId& vm, Pending pending, const Error& why);
     Result<DomainFacts> facts_of(virDomainPtr domain);
     void poll_balloons();
+    void migrates(virDomainPtr domain);
+    void poll_migrations();
     void post_call(const VmId& vm, Call call, const Done& done);
     Result<std::shared_ptr<virConnect>> connection_for(CommandPool::Worker& worker) const;
 
     // Callbacks from libvirt: they only note, since a callback must not call libvirt at length.
     static void on_lifecycle(virConnectPtr, virDomainPtr domain, int event, int detail, void* self);
+    static void on_migration(virConnectPtr, virDomainPtr domain, int iteration, void* self);
     static void on_metadata(virConnectPtr, virDomainPtr domain, int type, const char* uri,
                             void* self);
     static void on_balloon(virConnectPtr, virDomainPtr domain, unsigned long long actual_kib,
@@ -82,7 +86,8 @@ class LibvirtHypervisor final : public Hypervisor {
     std::vector<int> callback_ids_;
     std::map<VmId, Pending> pending_;
     std::map<VmId, Bytes> virtio_mem_;  // of each known domain: libvirt counts it as "current"
-    std::string closed_;                // why the connection was closed, if it was
+    std::set<VmId> migrating_;
+    std::string closed_;  // why the connection was closed, if it was
     Millis retry_in_{0};
     Time next_poll_;
     Time next_try_;

@@ -125,6 +125,22 @@ Actions Vm::on_call(bool runs, Now now) {
     return actions;
 }
 
+Actions Vm::on_migration(bool runs, Now now) {
+    Actions actions;
+    migrates_ = runs;
+    if (runs && policy_) {
+        mark("migrating",
+             "its memory is being copied (migration, save or snapshot): nothing is taken until "
+             "that is over",
+             now, actions);
+    } else {
+        unmark("migrating", now, actions);
+    }
+    decide_balloon(now, actions);
+    order_agent(now, actions);
+    return actions;
+}
+
 void Vm::end_balloon_pause() {
     retry_balloon_at_.reset();
     retry_balloon_in_ = Micros(0);
@@ -245,7 +261,8 @@ Mode Vm::mode_in_force() const {
     if (!policy_) {
         return Mode::off;
     }
-    return policy_->mode == Mode::automatic && yielded_ ? Mode::observe : policy_->mode;
+    const bool left_alone = yielded_ || migrates_;
+    return policy_->mode == Mode::automatic && left_alone ? Mode::observe : policy_->mode;
 }
 
 bool Vm::acts() const {

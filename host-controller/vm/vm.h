@@ -72,6 +72,8 @@ class Vm {
     void end_balloon_pause();
     // libvirt was asked something about the domain, and has not answered yet; or it has.
     [[nodiscard]] Actions on_call(bool runs, Now now);
+    // Its memory is being copied (MigrationSeen): observed until that is over.
+    [[nodiscard]] Actions on_migration(bool runs, Now now);
     [[nodiscard]] Actions on_balloon_written(const Status& outcome, Bytes target, Now now);
     [[nodiscard]] Actions on_agent(const AgentEvent& event, Now now);
     [[nodiscard]] Actions on_host_bytes(const Result<HostBytes>& bytes, Now now);
@@ -129,6 +131,7 @@ class Vm {
     std::string policy_source_ = "none";
     bool yielded_ =
         false;  // repeated foreign balloon changes: observe until the policy is set anew
+    bool migrates_ = false;  // observe until that is over
     uint64_t generation_ = 0;
     StateNote note_;  // as we wrote it last, or found it
 

@@ -133,6 +133,27 @@ def neither_the_controllers_nor_libvirtds_death_shrinks_a_guest(kernel):
 
 
 @case(timeout_s=300)
+def nothing_is_taken_while_a_snapshot_copies_memory():
+    options = Options(kernel="7.3", memory_mib=1024, balloon_driver="shim", add=[AGENT, DEADMAN, WORKLOAD])
+    with Libvirt() as libvirt, libvirt.guest("vm1", options, policy=Policy("256MiB", "1GiB")) as guest:
+        host = _Host(libvirt)
+        guest.run(_RUN_AGENT)
+        guest.run("acma-workload touch --mib 500 --hot-mib 10 --period-ms 100 >/tmp/workload.log &")
+        wait_until(lambda: "rounds" in guest.run("cat /tmp/workload.log"), 120, "the workload did not fill its memory")
+        host.wait_for("vm1", lambda vm: vm["vm"]["state"] == "managed", "not managed")
+        libvirt.virsh("snapshot-create-as", "vm1", "s1", "--live", "--memspec", f"file={libvirt.directory}/memory,snapshot=external", timeout=120)
+
+        def told():
+            return [f"{entry['decision']} {entry['reason']}" for entry in json.loads(host.ctl("explain", "vm1", "--json").stdout)["entries"]]
+
+        wait_until(lambda: any(line.startswith("unmark migrating") for line in told()), 20, lambda: f"{told()}\n{host.log()}")
+        begun = next(i for i, line in enumerate(told()) if line.startswith("mark migrating"))
+        modes = [line for line in told()[begun:] if line.startswith("agent-policy")]
+        expect("mode observe" in modes[0], f"{told()}")
+        wait_until(lambda: (_guest_policy(guest) or {}).get("mode") == "auto", 20, lambda: f"{told()}\n{host.log()}")
+
+
+@case(timeout_s=300)
 def a_target_of_somebody_else_is_a_ceiling_and_repeated_ones_mean_observe():
     with _host_with_guest(Policy("256MiB", "768MiB")) as (host, _):
         host.wait_for("vm1", lambda vm: vm["vm"]["state"] == "managed", "not managed")

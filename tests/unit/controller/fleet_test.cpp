@@ -142,6 +142,18 @@ TEST_F(FleetTest, MarksTheDomainWhoseCallHangsAndNotTheOneWhoseCallWaits) {
     EXPECT_EQ(marks_of("hangs"), 0);
 }
 
+TEST_F(FleetTest, TellsTheAgentOfTheDomainThatMigrates) {
+    Fleet fleet = make();
+    settle(fleet, domain("web", 1));
+    settle(fleet, domain("db", 2));
+    fleet.on_hypervisor(MigrationSeen{VmId{"uuid-nobody"}, true});
+    fleet.on_hypervisor(MigrationSeen{VmId{"uuid-db"}, true});
+    EXPECT_EQ(agents.orders.at(VmId{"uuid-db"}).policy->policy.mode, Mode::observe);
+    EXPECT_EQ(agents.orders.at(VmId{"uuid-web"}).policy->policy.mode, Mode::automatic);
+    EXPECT_EQ(fleet.detail("db")->vm.marks.size(), 1U);
+    EXPECT_TRUE(fleet.detail("web")->vm.marks.empty());
+}
+
 TEST_F(FleetTest, ChangesNothingWhenLibvirtComesBackAndAllIsAsBefore) {
     Fleet fleet = make();
     settle(fleet, domain("web", 1));

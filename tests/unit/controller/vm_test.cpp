@@ -300,6 +300,32 @@ TEST_F(VmTest, MarksADomainAboutWhichLibvirtDoesNotAnswer) {
     EXPECT_FALSE(marked(vm, "hypervisor-hangs"));
 }
 
+TEST_F(VmTest, TakesNothingWhileItsMemoryIsCopied) {
+    Vm vm = settled();
+    Actions begun = vm.on_migration(true, now());
+    const auto orders = only<TalkToAgent>(begun);
+    ASSERT_EQ(orders.size(), 1U);
+    EXPECT_EQ(orders[0].policy->policy.mode, Mode::observe);
+    EXPECT_TRUE(marked(vm, "migrating"));
+    EXPECT_THAT(only<TalkToAgent>(vm.on_migration(true, now())), IsEmpty()) << "it was told";
+    EXPECT_THAT(only<WriteBalloon>(set_policy(vm, Policy{512_MiB, 1_GiB})), IsEmpty());
+    Actions over = vm.on_migration(false, now());
+    EXPECT_THAT(only<WriteBalloon>(over), ::testing::ElementsAre(WriteBalloon{1_GiB}));
+    const auto again = only<TalkToAgent>(over);
+    ASSERT_FALSE(again.empty());
+    EXPECT_EQ(again.back().policy->policy.mode, Mode::automatic);
+    EXPECT_FALSE(marked(vm, "migrating"));
+}
+
+TEST_F(VmTest, SaysNothingOfAMigrationOfAVmThatIsNotManaged) {
+    DomainFacts facts = domain();
+    facts.policy = std::optional<Policy>();
+    Vm vm = make(facts);
+    (void)vm.start(now());
+    EXPECT_THAT(vm.on_migration(true, now()), IsEmpty());
+    EXPECT_FALSE(marked(vm, "migrating"));
+}
+
 // --- targets of others ----------------------------------------------------------------------
 
 TEST_F(VmTest, NeverFightsALowerForeignTarget) {

@@ -170,6 +170,18 @@ TEST(ScalingStep, TakesNothingInModesObserveAndOff) {
     }
 }
 
+TEST(ScalingStep, GivesBackWhatIsNeededInEveryMode) {
+    for (const Mode mode : {Mode::observe, Mode::off}) {
+        Loop loop(idle());
+        loop.run(Seconds(30));
+        ASSERT_GT(loop.sample.owned, 100_MiB);
+        loop.policy.mode = mode;
+        EXPECT_EQ(loop.once().action, Action::hold);
+        loop.sample.pressed = true;
+        EXPECT_EQ(loop.once().action, Action::give);
+    }
+}
+
 TEST(ScalingStep, DoesNotWindUpWhileBlocksCannotBeHad) {
     Loop loop(idle());
     for (int i = 0; i < 200; ++i) {  // orders that are never carried out
