@@ -153,6 +153,41 @@ def nothing_is_taken_while_a_snapshot_copies_memory():
         wait_until(lambda: (_guest_policy(guest) or {}).get("mode") == "auto", 20, lambda: f"{told()}\n{host.log()}")
 
 
+def _owned(guest):
+    return _guest_status(guest)["owned_bytes"]
+
+
+_COPY = {"pre-copy": (), "post-copy": ("--postcopy", "--postcopy-after-precopy")}
+
+
+@case(each={"copy": ["pre-copy"]}, full_each=["post-copy"], timeout_s=400)
+def what_is_owned_makes_no_hard_limit_after_migration_or_restore(copy):
+    options = Options(kernel="6.12", memory_mib=1024, balloon_driver="shim", add=[AGENT, DEADMAN, WORKLOAD])
+    with Libvirt() as source, Libvirt() as target, source.guest("vm1", options, policy=Policy("256MiB", "1GiB")) as guest:
+        host = _Host(source)
+        guest.run(_RUN_AGENT)
+        workload = "acma-workload touch --mib 200 --hot-mib 100 --period-ms 100 --seconds 60 --verify 1"
+        guest.run(f"{{ {workload} >/tmp/w.log; echo $? >/tmp/w.end; }} &")
+        host.wait_for("vm1", lambda vm: vm["vm"]["state"] == "managed" and vm["agent"]["connected"], "not managed")
+        wait_until(lambda: _owned(guest) > 400 * MIB, 60, lambda: f"{_guest_status(guest)}\n{host.log()}")
+        guest.migrate_to(target, *_COPY[copy])
+        # A host without a controller: nothing has changed for the guest.
+        expect(guest.memory_stats()["actual"] == 1024 << 10, f"{guest.memory_stats()}: what is owned has become a limit")
+        expect(_owned(guest) > 300 * MIB, f"{_guest_status(guest)}")
+        expect(_guest_policy(guest)["max_mem_bytes"] == 1024 * MIB, "the policy was lost")
+        # A controller finds it there, with its policy, and the host holds no more than before.
+        there = _Host(target)
+        there.wait_for("vm1", lambda vm: vm["vm"]["state"] == "managed" and vm["agent"]["connected"], "not found")
+        wait_until(lambda: (_guest_policy(guest) or {}).get("mode") == "auto", 30, there.log)
+        guest.run("acma-workload spike --mib 500")  # grows where it is now
+        guest.save_and_start()
+        expect(there.actual("vm1") == 1024 * MIB, f"actual {there.actual('vm1')}: what is owned has become a limit")
+        there.wait_for("vm1", lambda vm: vm["vm"]["state"] == "managed" and vm["agent"]["connected"], "not found again")
+        wait_until(lambda: guest.run("cat /tmp/w.end", check=False).status == 0, 120, "the workload did not end")
+        expect(guest.run("cat /tmp/w.end").strip() == "0", f"a wrong byte: {guest.run('cat /tmp/w.log')}")
+        expect(_guest_status(guest)["oom_kills_total"] == 0, "an OOM kill")
+
+
 @case(timeout_s=300)
 def a_target_of_somebody_else_is_a_ceiling_and_repeated_ones_mean_observe():
     with _host_with_guest(Policy("256MiB", "768MiB")) as (host, _):

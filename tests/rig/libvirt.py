@@ -19,7 +19,7 @@ import uuid as uuid_module
 from xml.sax.saxutils import escape, quoteattr
 
 from . import hostmem, system, workdir
-from .channel import PORT
+from .channel import PORT, CommandChannel
 from .errors import RigError
 from .guest import BaseGuest, Options, build_initramfs, guest_cmdline, make_swap_image, swap_is_a_disk
 from .kernel import Kernel
@@ -169,6 +169,11 @@ class Libvirt:
         kwargs.setdefault("stdin", subprocess.DEVNULL)
         return subprocess.Popen(self._inside(command), preexec_fn=system.die_with_parent, **kwargs)
 
+    @property
+    def uri(self):
+        """Of this daemon from outside its namespaces."""
+        return f"qemu+unix:///system?socket={self.path('/run/libvirt/libvirt-sock')}"
+
     def path(self, inside):
         """A path of the private mount namespace as it can be opened from here."""
         return f"/proc/{self.init_pid}/root{inside}"
@@ -248,6 +253,7 @@ class LibvirtGuest(BaseGuest):
         self.uuid = uuid
         self._libvirt = libvirt
         self._destroy = False
+        self._port = self.socket(PORT)
         libvirt.remember(self)
         try:
             self._start(policy, rewrite)
@@ -280,6 +286,33 @@ class LibvirtGuest(BaseGuest):
         """Replaces the policy of the running domain as an operator would, with virsh metadata."""
         self.virsh("metadata", POLICY_NAMESPACE, "--live", "--key", "acma", "--set", f"<policy{policy.attributes()}/>")
 
+    def migrate_to(self, libvirt, *flags, timeout=120):
+        """virsh migrate, to another private libvirt; the guest goes on there, and so does this object."""
+        # The QEMU that is left removes its sockets when it ends, also where the other has made the same anew.
+        port = self.socket(PORT) + f".{libvirt.init_pid}"
+        definition = os.path.join(self.directory, "moved.xml")
+        with open(definition, "w", encoding="utf-8") as file:
+            file.write(self.virsh("dumpxml", "--migratable").replace(self._port, port))
+        self._port = port
+        command = ["virsh", "-q", "-c", self._libvirt.uri, "migrate", "--live", "--persistent", "--undefinesource", *flags]
+        command += [self.name, "--desturi", libvirt.uri, "--migrateuri", f"unix://{self.directory}/migration.sock"]
+        command += ["--xml", definition, "--persistent-xml", definition]
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=timeout, check=False)
+        if done.returncode != 0:
+            raise RigError(f"{' '.join(command)}: {done.stderr}\n{self._libvirt.log()}\n{libvirt.log()}")
+        self._libvirt.forget(self)
+        self._libvirt = libvirt
+        libvirt.remember(self)
+        self._commands.close()
+        self._commands = CommandChannel(self._port, 10)
+
+    def save_and_start(self):
+        """Its memory goes into a file, its QEMU ends, and another goes on from there."""
+        self._commands.close()
+        self.virsh("managedsave")
+        self.virsh("start")
+        self._commands = CommandChannel(self._port, 10)
+
     def close(self, destroy=True):
         self._destroy = self._destroy and destroy
         super().close()
@@ -290,7 +323,7 @@ class LibvirtGuest(BaseGuest):
         paths = Paths(
             initramfs=build_initramfs(options, os.path.join(self.directory, "initramfs")),
             console=self.console_path,
-            command_socket=self.socket(PORT),
+            command_socket=self._port,
             swap_image=make_swap_image(options, os.path.join(self.directory, "swap.img")) if swap_is_a_disk(options) else "",
             kind="kvm" if accelerator(options.accel, options.kernel) == "kvm" else "qemu",
         )
@@ -301,7 +334,7 @@ class LibvirtGuest(BaseGuest):
         self._libvirt.virsh("define", definition)
         self._destroy = True
         self._libvirt.virsh("start", self.name)
-        self._wait_for_boot(self.socket(PORT))
+        self._wait_for_boot(self._port)
 
     def _stop(self):
         if not self._destroy:

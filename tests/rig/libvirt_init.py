@@ -14,6 +14,7 @@ import socket
 import struct
 import subprocess
 import sys
+import uuid
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", ".."))
 from tests.rig import system  # noqa: E402  (this file runs as a script)
@@ -66,6 +67,7 @@ def write_configuration(log):
         file.write(_QEMU_CONF)
     with open("/etc/libvirt/libvirtd.conf", "w", encoding="ascii") as file:
         file.write(f'auth_unix_rw = "none"\nauth_unix_ro = "none"\nlog_outputs = "3:file:{log}"\n')
+        file.write(f'host_uuid = "{uuid.uuid4()}"\n')  # no domain migrates to a host of the same
 
 
 def loopback_up():
