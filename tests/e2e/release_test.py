@@ -22,7 +22,7 @@ _HOST_ASKS = "free-page-reporting=on"  # and what it asks for does not come back
 _COMES_BACK = "free-page-reporting=on,deflate-on-oom=on"
 
 
-def _guest(kernel, memory_mib, balloon_properties=_HOST_ASKS):
+def _guest(kernel, memory_mib, balloon_properties=_HOST_ASKS, **changes):
     return Guest(
         Options(
             kernel=kernel,
@@ -30,6 +30,7 @@ def _guest(kernel, memory_mib, balloon_properties=_HOST_ASKS):
             balloon_driver="shim",
             balloon_properties=balloon_properties,
             add=[WORKLOAD, BLOCKS],
+            **changes,
         )
     )
 
@@ -83,7 +84,7 @@ def _windows_with_a_kernel(guest):
 
 
 def _mapped_by_gib(guest):
-    return int(guest.run("awk '/^DirectMap1G:/{print $2}' /proc/meminfo")) > 0
+    return int(guest.run("awk '/^DirectMap1G:/{n = $2} END{print n + 0}' /proc/meminfo")) > 0
 
 
 def _expect_back(guest, total, blocks_online):
@@ -125,7 +126,7 @@ def _expect_right_reasons(guest, kernel, results):
 _GUESTS = {f"{kernel}-{gib}-gib": (kernel, 1024 * gib) for gib in (2, 4, 6) for kernel in ("6.12", "7.3")}
 
 
-_QUICK = ["7.3-2-gib", "6.12-4-gib"]
+_QUICK = ["7.3-2-gib"]
 
 
 @case(each={"guest": _QUICK}, full_each=[guest for guest in _GUESTS if guest not in _QUICK], timeout_s=500)
@@ -174,7 +175,7 @@ def _guest_with_removed_blocks(guest, size):
     return released
 
 
-@case(each={"kernel": ["7.3"]}, full_each=["6.12"])
+@case(each={"kernel": ["6.12"]}, full_each=["7.3"])
 def removed_memory_comes_back_as_soon_as_the_host_asks_for_less(kernel):
     mib = 4096 if kernel == "6.12" else 2048
     with _guest(kernel, mib) as guest:
@@ -234,6 +235,30 @@ def what_the_host_has_for_long_is_removed_without_being_asked_for(kernel):
         _set_size(guest, mib * MIB)
         wait_until(lambda: _state(guest)["owned_bytes"] == 0, 20, lambda: str(_state(guest)))
         _expect_back(guest, total, blocks_online)
+        _expect_no_trouble(guest)
+
+
+@case(full=True, each={"kernel": ["6.12", "7.3"]}, timeout_s=600)
+def what_is_removed_by_itself_beside_a_workload_loses_nothing(kernel):
+    """With a CPU that knows no pages of 1 GiB, so that much can be removed."""
+    mib = 6144
+    with _guest(kernel, mib, qemu_args=["-cpu", "max,pdpe1gb=off"]) as guest:
+        total, blocks_online = _mem_total(guest), _online(guest)
+        expect(not _mapped_by_gib(guest), "leaves of 1 GiB")
+        _start_checked_workload(guest, 1200, 240)
+        guest.run("echo 1 >/sys/module/acma_balloon/parameters/release_after_s")
+        for size in (2600, 2200, 2400):
+            _set_size(guest, size * MIB)
+            # On 6.12 how many depends on where KASLR put the kernel.
+            wait_until(lambda: _state(guest)["released_bytes"] >= 3 * _WINDOW, 60, lambda: str(_state(guest)))
+            time.sleep(15)
+            guest.run("acma-workload spike --mib 300")
+            _set_size(guest, mib * MIB)
+            wait_until(lambda: _state(guest)["owned_bytes"] == 0, 60, lambda: str(_state(guest)))
+            expect(guest.run("cat /tmp/w.end 2>/dev/null || true") == "", "the workload ended: " + guest.run("cat /tmp/w.*"))
+        _expect_back(guest, total, blocks_online)
+        wait_until(lambda: guest.run("cat /tmp/w.end", check=False).status == 0, 300, "the workload did not end")
+        expect(guest.run("cat /tmp/w.end").strip() == "0", "a wrong byte")
         _expect_no_trouble(guest)
 
 
