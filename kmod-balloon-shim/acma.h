@@ -126,6 +126,7 @@ struct acma {
 
 	/* The device; NULL without one. Changed with all of the above idle. */
 	struct virtio_device *vdev;
+	u64 features;			/* those in use; notifiers may look while it goes */
 	struct virtqueue *inflate_vq;
 	struct virtqueue *deflate_vq;
 	struct virtqueue *stats_vq;
@@ -207,12 +208,12 @@ struct acma {
 
 static inline bool acma_has(struct acma *acma, unsigned int feature)
 {
-	return acma->vdev && virtio_has_feature(acma->vdev, feature);
+	return READ_ONCE(acma->features) & BIT_ULL(feature);
 }
 
 static inline u64 acma_features(struct acma *acma)
 {
-	return acma->vdev ? acma->vdev->features : 0;
+	return READ_ONCE(acma->features);
 }
 
 /* Forced blocks leave the count of managed pages. Stock does the same. */
@@ -225,8 +226,8 @@ static inline bool acma_unmanages(struct acma *acma)
 int acma_blocks_init(struct acma *acma);
 void acma_blocks_exit(struct acma *acma);
 void acma_take(struct acma *acma, u64 window, u64 want, u32 flags, u8 *result);
-u64 acma_give(struct acma *acma, u64 window, u64 bits);
-u64 acma_give_some(struct acma *acma, u64 blocks);
+u64 acma_give(struct acma *acma, u64 window, u64 bits, bool voluntary);
+u64 acma_give_some(struct acma *acma, u64 blocks, bool voluntary);
 u64 acma_free_bits(u64 window, u64 candidates);
 void acma_manage_as_forced(struct acma *acma);
 u64 acma_owned_blocks(struct acma *acma);
@@ -239,6 +240,7 @@ void acma_look_for_ram(struct acma *acma, u64 first, u64 last);
 
 /* hotplug.c */
 int acma_hotplug_start(struct acma *acma);
+void acma_hotplug_settle(struct acma *acma);
 void acma_hotplug_stop(struct acma *acma);
 
 /* keep.c */

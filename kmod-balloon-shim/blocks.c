@@ -309,22 +309,19 @@ void acma_take(struct acma *acma, u64 window, u64 want, u32 flags, u8 *result)
 	}
 }
 
-/**
- * acma_give() - gives blocks of one window back
- * @acma: the instance
- * @window: its number
- * @bits: its blocks; those that are not owned, or pending, are left out
- *
- * Never waits for whoever takes blocks. Waits for the host only where the
- * device wants to be told before a page is used again.
- *
- * Return: those that were given back
+/*
+ * How many are voluntary is counted with the lock that all who give hold: of two
+ * who give the last voluntary ones at once, one gives nothing.
  */
-u64 acma_give(struct acma *acma, u64 window, u64 bits)
+static u64 give(struct acma *acma, u64 window, u64 bits, bool voluntary)
 {
+	struct acma_words *words = &acma->map.window[window];
 	u64 unmanaged, freed;
 
 	spin_lock(&acma->lock);
+	if (voluntary)
+		bits = acma_lowest(bits & words->owned & ~words->pending,
+				   min_t(u64, acma_voluntary_blocks(acma), ACMA_WINDOW_BLOCKS));
 	freed = acma_map_release(&acma->map, window, bits, &unmanaged);
 	acma->freed += acma_count(freed);
 	spin_unlock(&acma->lock);
@@ -334,18 +331,39 @@ u64 acma_give(struct acma *acma, u64 window, u64 bits)
 }
 
 /**
+ * acma_give() - gives blocks of one window back
+ * @acma: the instance
+ * @window: its number
+ * @bits: its blocks; those that are not owned, or pending, are left out
+ * @voluntary: none that the host asks for
+ *
+ * Never waits for whoever takes blocks. Waits for the host only where the
+ * device wants to be told before a page is used again.
+ *
+ * Return: those that were given back
+ */
+u64 acma_give(struct acma *acma, u64 window, u64 bits, bool voluntary)
+{
+	u64 freed = give(acma, window, bits, voluntary);
+
+	acma_manage_as_forced(acma);
+	return freed;
+}
+
+/**
  * acma_give_some() - gives blocks back, from the lowest partly taken window on
  * @acma: the instance
  * @blocks: at most so many
+ * @voluntary: none that the host asks for
  *
  * Return: how many
  */
-u64 acma_give_some(struct acma *acma, u64 blocks)
+u64 acma_give_some(struct acma *acma, u64 blocks, bool voluntary)
 {
 	u64 given = 0;
 
 	while (given < blocks) {
-		u64 window, bits;
+		u64 window, bits, freed;
 
 		spin_lock(&acma->lock);
 		window = acma_map_give_from(&acma->map);
@@ -357,11 +375,14 @@ u64 acma_give_some(struct acma *acma, u64 blocks)
 					   min_t(u64, blocks - given, ACMA_WINDOW_BLOCKS));
 		}
 		spin_unlock(&acma->lock);
-		if (!bits)
+		freed = bits ? give(acma, window, bits, voluntary) : 0;
+		/* Those of another may have gone meanwhile, but none are voluntary now. */
+		if (!bits || (!freed && voluntary))
 			break;
-		given += acma_count(acma_give(acma, window, bits));
+		given += acma_count(freed);
 		cond_resched();
 	}
+	acma_manage_as_forced(acma);
 	return given;
 }
 

@@ -123,6 +123,9 @@ static long ioctl_alloc(struct acma *acma, void __user *arg)
 	err = blocks_from_user(acma, arg, ACMA_ALLOC_FREE_ONLY, &blocks);
 	if (err)
 		return err;
+	/* Before anything is taken: afterwards nobody would learn of it. */
+	if (copy_to_user(arg, &blocks, sizeof(blocks)))
+		return -EFAULT;
 	if (mutex_lock_killable(&acma->take))
 		return -EINTR;
 	acma_take(acma, blocks.first >> ACMA_WINDOW_SHIFT,
@@ -155,9 +158,7 @@ static long ioctl_free(struct acma *acma, void __user *arg)
 	words = acma->map.window[window];
 	spin_unlock(&acma->lock);
 	owned = words.owned & bits;
-	freed = acma_give(acma, window,
-			  acma_lowest(owned & ~words.pending,
-				      min_t(u64, acma_voluntary_blocks(acma), 64)));
+	freed = acma_give(acma, window, owned, true);
 	for (i = 0; i < ACMA_WINDOW_BLOCKS; i++) {
 		u64 bit = 1ULL << i;
 

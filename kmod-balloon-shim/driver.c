@@ -154,14 +154,14 @@ static void suspend_taking(struct acma *acma)
 /* Everything back to the guest. The device is idle, or reset. */
 static void give_all(struct acma *acma)
 {
+	acma->target = 0;
+	acma->forced = 0;
 	while (atomic_long_read(&acma->nr_pages)) {
 		if (!acma_pages_give(acma, ULONG_MAX))
 			cond_resched();	/* the rest is being moved */
 	}
-	acma_give_some(acma, U64_MAX);
+	acma_give_some(acma, U64_MAX, false);
 	WARN_ON_ONCE(acma->map.nr_owned);
-	acma->target = 0;
-	acma->forced = 0;
 	/* Not here: the kernel's hotplug lock may be held (ACPI). */
 	acma->release.most = 0;
 	acma_release_look(acma, U64_MAX);
@@ -179,7 +179,9 @@ static int acma_probe(struct virtio_device *vdev)
 		return -EBUSY;
 	}
 	vdev->priv = acma;
+	suspend_taking(acma);	/* until the device is ready */
 	acma->vdev = vdev;
+	WRITE_ONCE(acma->features, vdev->features);
 	acma_pages_init(acma);
 	err = find_queues(acma);
 	if (err)
@@ -210,7 +212,9 @@ out_queues:
 	virtio_reset_device(vdev);
 	forget_queues(acma);
 out:
+	WRITE_ONCE(acma->features, 0);
 	acma->vdev = NULL;
+	acma->suspended = !standalone;
 	return err;
 }
 
@@ -228,6 +232,7 @@ static void acma_remove(struct virtio_device *vdev)
 	virtio_reset_device(vdev);
 	acma_hinting_stop(acma);
 	forget_queues(acma);
+	WRITE_ONCE(acma->features, 0);
 	acma->vdev = NULL;
 	if (standalone)
 		acma->suspended = false;
@@ -268,6 +273,7 @@ static int acma_freeze(struct virtio_device *vdev)
 
 	suspend_taking(acma);
 	stop_work(acma);
+	acma_keep_end(acma, acma->keep.file);	/* whoever asked for it is frozen */
 	give_all(acma);
 	acma_write_actual(acma, 0);
 	acma_hinting_return_all(acma);
@@ -413,10 +419,11 @@ static void __exit acma_exit(void)
 	if (standalone) {
 		acma_device_remove(acma);
 		suspend_taking(acma);
-		acma_give_some(acma, U64_MAX);
+		acma_give_some(acma, U64_MAX, false);
 	}
 	acma_release_stop(acma);
 	acma_relief_stop(acma);
+	acma_hotplug_settle(acma);
 	acma_hotplug_stop(acma);
 	acma_blocks_exit(acma);
 	destroy_workqueue(acma->wq);

@@ -162,6 +162,32 @@ int acma_hotplug_start(struct acma *acma)
 	return register_memory_notifier(&acma->memory_nb);
 }
 
+static bool any_leaving(struct acma *acma)
+{
+	bool any = false;
+	u64 window;
+
+	spin_lock(&acma->lock);
+	for (window = 0; window < acma->map.nr_windows && !any; window++)
+		any = acma->map.window[window].leaving;
+	spin_unlock(&acma->lock);
+	return any;
+}
+
+/**
+ * acma_hotplug_settle() - waits for memory that goes offline with blocks in it
+ * @acma: the instance; nothing is taken any more
+ *
+ * They are neither owned nor free meanwhile. Where it fails, which may take as
+ * long as somebody holds a page there, they come back, and are given back here.
+ */
+void acma_hotplug_settle(struct acma *acma)
+{
+	while (any_leaving(acma))
+		schedule_timeout_idle(HZ / 10);
+	acma_give_some(acma, U64_MAX, false);
+}
+
 /**
  * acma_hotplug_stop() - undoes acma_hotplug_start()
  * @acma: the instance

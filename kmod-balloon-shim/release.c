@@ -212,7 +212,7 @@ static void give_owed(struct acma *acma, u64 window)
 	if (acma->suspended)
 		blocks = ACMA_WINDOW_BLOCKS;	/* the device goes, or is gone */
 	spin_unlock(&acma->lock);
-	acma_give(acma, window, acma_lowest(~0ULL, blocks));
+	acma_give(acma, window, acma_lowest(~0ULL, blocks), false);
 }
 
 /* Return: false, if one of them could not be restored */
@@ -370,6 +370,7 @@ static int sleep_notify(struct notifier_block *nb, unsigned long action, void *u
 	case PM_POST_HIBERNATION:
 	case PM_POST_SUSPEND:
 		WRITE_ONCE(acma->release.asleep, false);
+		acma_target_look(acma, 0);	/* it was not, if the device did not sleep */
 		break;
 	}
 	return NOTIFY_OK;
@@ -415,7 +416,7 @@ void acma_release_stop(struct acma *acma)
 	cancel_delayed_work_sync(&acma->release.work);
 	for (tries = 0; !restore_surplus(acma) && tries < EXIT_TRIES; tries++)
 		schedule_timeout_uninterruptible(RETRY_EVERY);
-	acma_give_some(acma, U64_MAX);
+	acma_give_some(acma, U64_MAX, false);
 	if (acma->map.nr_released)
 		pr_err("acma_balloon: %llu MiB of memory cannot be added again\n",
 		       acma->map.nr_released * ACMA_BLOCK_BYTES >> 20);

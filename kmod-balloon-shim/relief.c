@@ -53,15 +53,14 @@ static void note(struct acma *acma, u64 *total, u64 more)
 static int oom_notify(struct notifier_block *nb, unsigned long unused, void *freed)
 {
 	struct acma *acma = container_of(nb, struct acma, oom_nb);
-	u64 voluntary = acma_voluntary_blocks(acma);
-	u64 blocks = acma_give_some(acma, min_t(u64, voluntary, OOM_BLOCKS));
+	u64 blocks = acma_give_some(acma, OOM_BLOCKS, true);
 
 	if (!blocks && acma_has(acma, VIRTIO_BALLOON_F_DEFLATE_ON_OOM)) {
 		u64 pages = acma_pages_give(acma, OOM_BLOCKS * ACMA_BLOCK_PAGES);
 
 		*(unsigned long *)freed += pages;
 		if (!pages)
-			blocks = acma_give_some(acma, OOM_BLOCKS);
+			blocks = acma_give_some(acma, OOM_BLOCKS, false);
 		if (pages || blocks) {
 			acma->retake_after = jiffies + RETAKE_AFTER;
 			acma->retake_waits = true;
@@ -101,7 +100,7 @@ static unsigned long shrink_scan(struct shrinker *shrinker, struct shrink_contro
 
 	if (acma_agent_there(acma))
 		return SHRINK_STOP;
-	blocks = acma_give_some(acma, min_t(u64, blocks, acma_voluntary_blocks(acma)));
+	blocks = acma_give_some(acma, blocks, true);
 	if (!blocks)
 		return SHRINK_STOP;
 	note(acma, &acma->pressure_freed, blocks);
@@ -130,7 +129,7 @@ static void relief_work(struct work_struct *work)
 		u64 blocks = max(1U, return_mib_per_s / (HZ / RETURN_EVERY) /
 				     (unsigned int)(ACMA_BLOCK_BYTES >> 20));
 
-		acma_give_some(acma, min(blocks, acma_voluntary_blocks(acma)));
+		acma_give_some(acma, blocks, true);
 		next = RETURN_EVERY;
 	}
 	acma_relief_look(acma, next);

@@ -19,6 +19,9 @@
 /* Where nothing was had: tried again after 1 s, then 2 s, up to about a minute. */
 #define RETRY_FIRST HZ
 #define RETRY_MOST_SHIFT 6
+/* While much is taken the host and the guest are told now and then. */
+#define SETTLE_EVERY (HZ / 5)
+#define SETTLE_PAGES (16 * ACMA_BLOCK_PAGES)
 
 static u32 read_target(struct acma *acma)
 {
@@ -84,19 +87,24 @@ void acma_settle_forced(struct acma *acma)
 static void shrink_forced(struct acma *acma)
 {
 	u64 owned = acma_owned_pfns(acma);
-	u64 voluntary = round_down(owned - acma->forced, ACMA_PFNS_PER_BLOCK);
-	u64 surplus = owned - voluntary - acma->target;
-	u64 pages = min_t(u64, surplus / ACMA_PFNS_PER_PAGE, atomic_long_read(&acma->nr_pages));
+	u64 forced = min_t(u64, owned, acma->forced);	/* some may be gone: OOM, offline */
+	u64 kept = round_down(owned - forced, ACMA_PFNS_PER_BLOCK) + acma->target;
+	u64 surplus, pages;
 
+	if (owned <= kept)
+		return;
+	surplus = owned - kept;
+	pages = min_t(u64, surplus / ACMA_PFNS_PER_PAGE, atomic_long_read(&acma->nr_pages));
 	surplus -= acma_pages_give(acma, pages) * ACMA_PFNS_PER_PAGE;
 	surplus /= ACMA_PFNS_PER_BLOCK;
-	acma_release_look(acma, surplus - acma_give_some(acma, surplus));
+	acma_release_look(acma, surplus - acma_give_some(acma, surplus, false));
 }
 
-/* Has the host changed its mind? */
+/* Has the host changed its mind? Or is the system about to sleep? It waits for the worker. */
 static bool target_moved(struct acma *acma)
 {
-	return read_target(acma) != acma->target || READ_ONCE(acma->stopping);
+	return read_target(acma) != acma->target || READ_ONCE(acma->stopping) ||
+	       READ_ONCE(acma->release.asleep);
 }
 
 static u64 missing_blocks(struct acma *acma)
@@ -109,6 +117,7 @@ static u64 missing_blocks(struct acma *acma)
 /* From the top down, until enough is owned or nothing more is to be had. */
 static void take_blocks(struct acma *acma, u32 flags)
 {
+	unsigned long settled = jiffies;
 	u64 window = acma->map.nr_windows;
 	u8 result[ACMA_WINDOW_BLOCKS];
 
@@ -129,6 +138,11 @@ static void take_blocks(struct acma *acma, u32 flags)
 			continue;
 		memset(result, 0, sizeof(result));
 		acma_take(acma, window, acma_highest(bits, min_t(u64, missing, 64)), flags, result);
+		/* The host sees how far it is. */
+		if (time_after(jiffies, settled + SETTLE_EVERY)) {
+			acma_settle_forced(acma);
+			settled = jiffies;
+		}
 		/* This zone may have too little left, and the next one enough. */
 		if (acma_below_floor(ACMA_BLOCK_PAGES))
 			return;
@@ -138,14 +152,17 @@ static void take_blocks(struct acma *acma, u32 flags)
 
 static void grow_forced(struct acma *acma)
 {
-	u64 owned;
+	u64 owned, pages;
 
 	take_blocks(acma, ACMA_ALLOC_FREE_ONLY);
 	take_blocks(acma, 0);
 	/* Also where there is room for no block: this lets the kernel reclaim. */
-	owned = acma_owned_pfns(acma);
-	if (owned < acma->target && !target_moved(acma))
-		acma_pages_take(acma, (acma->target - owned) / ACMA_PFNS_PER_PAGE);
+	while ((owned = acma_owned_pfns(acma)) < acma->target && !target_moved(acma)) {
+		pages = min_t(u64, (acma->target - owned) / ACMA_PFNS_PER_PAGE, SETTLE_PAGES);
+		if (acma_pages_take(acma, pages) < pages)
+			break;
+		acma_settle_forced(acma);
+	}
 }
 
 static void missed(struct acma *acma)
@@ -171,7 +188,6 @@ static void target_work(struct work_struct *work)
 		acma->target = target;
 		acma->target_since = jiffies;
 		acma->target_failed = 0;
-		acma->retake_waits = false;
 		spin_lock(&acma->lock);
 		acma->target_changes++;
 		spin_unlock(&acma->lock);
@@ -186,6 +202,8 @@ static void target_work(struct work_struct *work)
 	before = acma_owned_pfns(acma);
 	if (before >= target) {
 		acma->target_failed = 0;
+	} else if (READ_ONCE(acma->release.asleep)) {
+		/* Looked at again after the sleep. */
 	} else if (acma->retake_waits && time_before(jiffies, acma->retake_after)) {
 		acma_target_look(acma, acma->retake_after - jiffies);
 	} else if (acma_agent_there(acma) &&
@@ -195,12 +213,14 @@ static void target_work(struct work_struct *work)
 		acma->retake_waits = false;
 		grow_forced(acma);
 		acma_settle_forced(acma);
-		if (target_moved(acma))
-			acma_target_look(acma, 0);
-		else if (acma_owned_pfns(acma) < target && acma_owned_pfns(acma) > before)
+		if (target_moved(acma)) {
+			if (!READ_ONCE(acma->release.asleep))
+				acma_target_look(acma, 0);
+		} else if (acma_owned_pfns(acma) < target && acma_owned_pfns(acma) > before) {
 			acma_target_look(acma, HZ / 5);
-		else if (acma_owned_pfns(acma) < target)
+		} else if (acma_owned_pfns(acma) < target) {
 			missed(acma);
+		}
 	}
 	if (acma_owned_pfns(acma) >= target)
 		acma_release_settled(acma);

@@ -104,6 +104,33 @@ def blocks_come_back_before_a_guest_sleeps_and_the_hosts_target_is_met_after_it(
         expect(_said(guest, "trouble") == 0, log)
 
 
+_KEEP = """
+acma-blocks keep 4 >/tmp/keep &
+until grep -q kept /tmp/keep; do usleep 50000; done
+echo offline >/sys/devices/system/memory/memory4/state
+echo online >/sys/devices/system/memory/memory4/state
+echo "before: $(acma-blocks state)" >/dev/ttyS0
+echo deep >/sys/power/mem_sleep && echo mem >/sys/power/state
+echo "after: $(acma-blocks state)" >/dev/ttyS0
+echo "trouble: $(%s | wc -l)" >/dev/ttyS0
+echo "done: 0" >/dev/ttyS0
+"""
+
+
+@case(each={"kernel": ["6.12"]}, full_each=["7.3"])
+def a_memory_block_that_is_being_kept_comes_back_before_a_guest_sleeps(kernel):
+    with Guest(blocks.options(kernel, modules=["button"], balloon_properties=_REPORTING)) as guest:
+        total = blocks.mem(guest, "MemTotal")
+        guest.run(f"cat >/tmp/keep.sh <<'END'\n{_KEEP % blocks.TROUBLE}END\nsh /tmp/keep.sh >/dev/null 2>&1 &")
+        wait_until(lambda: guest.qmp.command("query-status")["status"] == "suspended", 30, guest.console_tail, every_s=0.1)
+        guest.qmp.command("system_wakeup")
+        wait_until(lambda: _said(guest, "done") is not None, 60, lambda: guest.console_tail(60))
+        before, after = _said(guest, "before"), _said(guest, "after")
+        expect(before["pending_bytes"] == 128 * MIB, f"nothing to test: {before}")
+        expect(after["owned_bytes"] == after["pending_bytes"] == 0 and after["ram_bytes"] == total, str(after))
+        expect(_said(guest, "trouble") == 0, guest.console_tail(100))
+
+
 # An emulated guest's clock jumps at a revert, and the kernel takes that for a stall.
 _CLOCK = "rcupdate.rcu_cpu_stall_suppress=1 nowatchdog"
 

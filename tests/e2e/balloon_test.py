@@ -45,6 +45,10 @@ def forced_blocks_leave_memtotal_unless_they_come_back_on_oom(kernel):
         _move(guest, "take 50")
         expect(_mem(guest, "MemTotal") == total - 424 * MIB, "voluntary blocks left MemTotal")
         expect(_state(guest)["voluntary_bytes"] == 50 * _BLOCK, str(_state(guest)))
+        # Whichever blocks come back: those that had left MemTotal too, of the highest window.
+        freed = _move(guest, "give-window 6")["freed"]
+        expect(freed > 20 and _mem(guest, "MemTotal") == total - 424 * MIB, f"{freed}, {total} -> {_mem(guest, 'MemTotal')}")
+        expect(_move(guest, f"take {freed}")["taken"] == freed, str(_state(guest)))
         _set_target(guest, 1024 * MIB)
         wait_until(lambda: _mem(guest, "MemTotal") == total, 5, lambda: f"{total} -> {_mem(guest, 'MemTotal')}")
         expect(_state(guest)["voluntary_bytes"] == 50 * _BLOCK, "voluntary blocks went with the forced ones")
@@ -140,6 +144,19 @@ def memory_comes_back_before_the_kernel_kills_for_it(kernel):
             freed = _state(guest)["oom_freed_bytes"] + _state(guest)["pressure_freed_bytes"]
             expect(freed > 300 * MIB, str(_state(guest)))
             _expect_no_trouble(guest)
+
+
+@case(each={"kernel": ["7.3"]}, full_each=["6.12"])
+def what_came_back_on_oom_is_not_taken_again_at_once(kernel):
+    with Guest(_options(kernel)) as guest:
+        _set_target(guest, 400 * MIB)
+        guest.run("acma-workload spike --mib 600", timeout=100)
+        expect(_state(guest)["owned_bytes"] < 450 * MIB, f"nothing to test: {_state(guest)}")
+        guest.qmp.command("balloon", value=410 * MIB)  # the host may move its target meanwhile
+        time.sleep(10)
+        expect(_state(guest)["owned_bytes"] < 450 * MIB, str(_state(guest)))
+        wait_until(lambda: _actual(guest) == 410 * MIB, 40, lambda: str(_state(guest)))
+        _expect_no_trouble(guest)
 
 
 @case(each={"kernel": KERNELS})

@@ -30,6 +30,7 @@ constexpr const char* k_usage =
     "  map                  a line for each window that has memory\n"
     "  take N [free]        N blocks from the highest window down; free: only free ones\n"
     "  take-window W        all of window W that can be had\n"
+    "  give-window W        all of window W that is voluntary\n"
     "  keep W               keeps what comes online of window W, until it is killed\n"
     "  release W            removes window W, a memory block that is owned\n"
     "  restore W            adds it again\n"
@@ -244,6 +245,12 @@ void take_window(uint64_t number) {
     Totals totals;
     const acma_window w = window(number, 0);
     call(ACMA_IOC_ALLOC, number, w.present & ~w.owned, 0, totals);
+    print(totals);
+}
+
+void give_window(uint64_t number) {
+    Totals totals;
+    call(ACMA_IOC_FREE, number, window(number, 0).owned, 0, totals);
     print(totals);
 }
 
@@ -505,6 +512,8 @@ int run(int argc, char** argv) {
         print_map();
     } else if (verb == "take-window") {
         take_window(number);
+    } else if (verb == "give-window") {
+        give_window(number);
     } else if (verb == "keep") {
         if (!keep(number)) {
             fail("keep");
