@@ -81,10 +81,16 @@ class Guest(BaseGuest):
         try:
             self._boot(initramfs)
         except RigError as error:
-            if _LOST_RACE not in str(error):
+            if _LOST_RACE not in str(error) and not self._panicked_before_init():
                 raise
             self._stop()
             self._boot(initramfs)
+
+    def _panicked_before_init(self):
+        """Nothing of ours had run. Under TCG a CPU may meet an instruction that another is just patching (static keys): seen
+        now and then where the host is loaded, as an invalid opcode on a nop."""
+        console = self.console() if os.path.exists(self.console_path) else ""
+        return "Kernel panic" in console and "Run /init" not in console
 
     def _boot(self, initramfs):
         log_path = os.path.join(self.directory, "qemu.log")
