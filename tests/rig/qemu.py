@@ -87,8 +87,8 @@ class Guest(BaseGuest):
             self._boot(initramfs)
 
     def _panicked_before_init(self):
-        """Nothing of ours had run. Under TCG a CPU may meet an instruction that another is just patching (static keys): seen
-        now and then where the host is loaded, as an invalid opcode on a nop."""
+        """Nothing of ours had run. Seen under TCG on a loaded machine: an oops at the nop of a static key (sched_clock_cpu),
+        which another CPU may just have been patching."""
         console = self.console() if os.path.exists(self.console_path) else ""
         return "Kernel panic" in console and "Run /init" not in console
 
