@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """acma-agent and the balloon shim together: which memory is taken, and that the host is told again."""
 
+import contextlib
 import json
 import re
 import time
@@ -61,36 +62,40 @@ def _set_policy(port, mode):
     expect(b'"return"' in reply, str(reply))
 
 
-@case(each={"kernel": ["7.3"]}, full_each=["6.12"])
-def what_is_needed_comes_back_in_mode_observe(kernel):
-    """As while the VM migrates: nothing is taken then, and an attached agent is asked for what is owned."""
+@contextlib.contextmanager
+def _shrinking_guest(kernel):
+    """A guest under a policy of its host's, which is spoken to over the port."""
     with _guest(kernel, channels=[_PORT], files={}) as guest:
         guest.run("acma-agent run --verbose >/tmp/agent.log 2>&1 &")
         with connect_when_there(guest.socket(_PORT), time.monotonic() + 10) as port:
             _set_policy(port, "auto")
-            wait_until(lambda: _state(guest)["owned_bytes"] > 500 * MIB, 60, lambda: f"{_state(guest)}\n{_log(guest)}")
-            _set_policy(port, "observe")
-            guest.run("acma-workload touch --mib 600 --seconds 5 >/tmp/w.log", timeout=120)
-            needed = _state(guest)
-            expect(needed["voluntary_bytes"] < 400 * MIB, f"{needed}\n{_log(guest)}")
-            expect(int(guest.run("awk '/^oom_kill /{print $2}' /proc/vmstat")) == 0, str(needed))
-            time.sleep(10)
-            expect(_state(guest)["taken_bytes"] == needed["taken_bytes"], f"{needed} -> {_state(guest)}\n{_log(guest)}")
+            yield guest, port
+
+
+@case(each={"kernel": ["7.3"]}, full_each=["6.12"])
+def what_is_needed_comes_back_in_mode_observe(kernel):
+    """As while the VM migrates: nothing is taken then, and an attached agent is asked for what is owned."""
+    with _shrinking_guest(kernel) as (guest, port):
+        wait_until(lambda: _state(guest)["owned_bytes"] > 500 * MIB, 60, lambda: f"{_state(guest)}\n{_log(guest)}")
+        _set_policy(port, "observe")
+        guest.run("acma-workload touch --mib 600 --seconds 5 >/tmp/w.log", timeout=120)
+        needed = _state(guest)
+        expect(needed["voluntary_bytes"] < 400 * MIB, f"{needed}\n{_log(guest)}")
+        expect(int(guest.run("awk '/^oom_kill /{print $2}' /proc/vmstat")) == 0, str(needed))
+        time.sleep(10)
+        expect(_state(guest)["taken_bytes"] == needed["taken_bytes"], f"{needed} -> {_state(guest)}\n{_log(guest)}")
 
 
 @case(each={"kernel": ["7.3"]}, full_each=["6.12"])
 def the_host_is_told_again_of_what_is_owned_when_it_sends_a_policy(kernel):
     """As it does once it has found a guest that was moved to it, or went back to a snapshot."""
-    with _guest(kernel, channels=[_PORT], files={}) as guest:
-        guest.run("acma-agent run --verbose >/tmp/agent.log 2>&1 &")
-        with connect_when_there(guest.socket(_PORT), time.monotonic() + 10) as port:
-            _set_policy(port, "auto")
-            wait_until(lambda: _state(guest)["owned_bytes"] > 400 * MIB, 60, lambda: f"{_state(guest)}\n{_log(guest)}")
-            time.sleep(5)
-            before = _state(guest)
-            expect(before["ram_bytes"] - before["owned_bytes"] >= 256 * MIB, f"smaller than min-mem: {before}\n{_log(guest)}")
-            _set_policy(port, "auto")
-            blocks = before["owned_bytes"] // (128 * MIB)
-            wait_until(
-                lambda: _state(guest)["descriptors"] >= before["descriptors"] + blocks, 90, lambda: f"{before} -> {_state(guest)}\n{_log(guest)}"
-            )
+    with _shrinking_guest(kernel) as (guest, port):
+        wait_until(lambda: _state(guest)["owned_bytes"] > 400 * MIB, 60, lambda: f"{_state(guest)}\n{_log(guest)}")
+        time.sleep(5)
+        before = _state(guest)
+        expect(before["ram_bytes"] - before["owned_bytes"] >= 256 * MIB, f"smaller than min-mem: {before}\n{_log(guest)}")
+        _set_policy(port, "auto")
+        blocks = before["owned_bytes"] // (128 * MIB)
+        wait_until(
+            lambda: _state(guest)["descriptors"] >= before["descriptors"] + blocks, 90, lambda: f"{before} -> {_state(guest)}\n{_log(guest)}"
+        )
