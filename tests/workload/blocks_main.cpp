@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // acma-blocks: /dev/acma by hand, for tests and benches. JSON on stdout; nothing is caught that the
 // kernel has to refuse itself.
+#include <algorithm>
+#include <atomic>
 #include <bit>
 #include <cerrno>
 #include <cinttypes>
@@ -10,6 +12,7 @@
 #include <map>
 #include <string>
 #include <string_view>
+#include <thread>
 #include <vector>
 
 #include <fcntl.h>
@@ -29,7 +32,7 @@ constexpr const char* k_usage =
     "  state                what /dev/acma tells of itself\n"
     "  map                  a line for each window that has memory\n"
     "  take N [free]        N blocks from the highest window down; free: only free ones\n"
-    "  take-window W        all of window W that can be had\n"
+    "  take-window W [N]    all of window W that can be had, or N blocks of it\n"
     "  give-window W        all of window W that is voluntary\n"
     "  keep W               keeps what comes online of window W, until it is killed\n"
     "  release W            removes window W, a memory block that is owned\n"
@@ -41,6 +44,11 @@ constexpr const char* k_usage =
     "  wait MS              0 when something happened within MS milliseconds\n"
     "  pool N [NODE]        N blocks in one piece: are they, and zero? mapped until input ends\n"
     "  pool-pinned          a page of a pool that a pipe still holds when the pool is gone\n"
+    "  pin N STRIDE         every STRIDE-th page of N * STRIDE held by a pipe, so that it cannot "
+    "be moved\n"
+    "  free-race W V S      for S seconds two give all of windows W and V at once, and take it "
+    "again:\n"
+    "                       how often, and did less stay than the host asks for?\n"
     "  rereport             tell the host again of all that is owned\n"
     "  refused              what is wrong in itself: prints what was not refused\n";
 
@@ -241,10 +249,10 @@ void print(const Totals& totals) {
     std::printf("}\n");
 }
 
-void take_window(uint64_t number) {
+void take_window(uint64_t number, uint64_t most) {
     Totals totals;
     const acma_window w = window(number, 0);
-    call(ACMA_IOC_ALLOC, number, w.present & ~w.owned, 0, totals);
+    call(ACMA_IOC_ALLOC, number, some(w.present & ~w.owned, most, true), 0, totals);
     print(totals);
 }
 
@@ -410,6 +418,103 @@ void pin_pool() {
     std::printf("%s\n", same && !used ? "kept" : "lost");
 }
 
+// Pages of the guest that nobody can move. vmsplice() takes no long-term pin, so the kernel does
+// not move them out of ZONE_MOVABLE first.
+void pin(uint64_t pages, uint64_t stride) {
+    constexpr int k_pipe_bytes = 1 << 20;
+    const size_t bytes = pages * stride * k_page;
+    void* mapped = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (mapped == MAP_FAILED) {
+        fail("mmap");
+    }
+    auto* memory = static_cast<unsigned char*>(mapped);
+    madvise(memory, bytes, MADV_NOHUGEPAGE);
+    std::memset(memory, 1, bytes);
+    int ends[2];
+    for (uint64_t i = 0; i < pages; ++i) {
+        if (i % (k_pipe_bytes / k_page) == 0 &&
+            (pipe(ends) != 0 || fcntl(ends[1], F_SETPIPE_SZ, k_pipe_bytes) < k_pipe_bytes)) {
+            fail("pipe");
+        }
+        iovec page{.iov_base = memory + i * stride * k_page, .iov_len = k_page};
+        if (vmsplice(ends[1], &page, 1, 0) != static_cast<ssize_t>(k_page)) {
+            fail("vmsplice");
+        }
+    }
+    std::printf("pinned\n");
+    std::fflush(stdout);
+    pause();
+}
+
+acma_blocks whole(uint64_t number) {
+    acma_blocks blocks{};
+    blocks.first = number * ACMA_WINDOW_BLOCKS;
+    blocks.nr = ACMA_WINDOW_BLOCKS;
+    return blocks;
+}
+
+void take_again(const acma_blocks& freed) {
+    for (unsigned i = 0; i < freed.nr; ++i) {
+        if (freed.result[i] == ACMA_FREED) {
+            acma_blocks block{};
+            block.first = freed.first + i;
+            block.nr = 1;
+            if (ioctl(device, ACMA_IOC_ALLOC, &block) != 0) {
+                fail("take again");
+            }
+        }
+    }
+}
+
+void race_free(uint64_t one, uint64_t other, uint64_t seconds) {
+    const uint64_t end = now_ns() + seconds * 1'000'000'000;
+    std::atomic<uint64_t> started = 0;
+    std::atomic<uint64_t> done = 0;
+    std::atomic<bool> over = false;
+    acma_blocks mine{};
+    acma_blocks theirs{};
+    std::thread thread([&] {
+        for (uint64_t round = 1; !over; ++round) {
+            while (started < round && !over) {
+            }
+            if (!over && ioctl(device, ACMA_IOC_FREE, &theirs) != 0) {
+                fail("free");
+            }
+            done = round;
+        }
+    });
+    uint64_t rounds = 0;
+    uint64_t freed = 0;
+    bool less = false;
+    while (now_ns() < end) {
+        mine = whole(one);
+        theirs = whole(other);
+        started = ++rounds;
+        // Now this one is first, now that one.
+        for (std::atomic<uint64_t> wait = rounds % 60 * 10; wait != 0; --wait) {
+        }
+        if (ioctl(device, ACMA_IOC_FREE, &mine) != 0) {
+            fail("free");
+        }
+        while (done < rounds) {
+        }
+        const acma_state now = state();
+        less = now.owned_bytes < now.target_bytes;
+        if (less) {
+            break;
+        }
+        for (const acma_blocks* blocks : {&mine, &theirs}) {
+            freed += static_cast<uint64_t>(
+                std::count(std::begin(blocks->result), std::end(blocks->result), ACMA_FREED));
+            take_again(*blocks);
+        }
+    }
+    over = true;
+    thread.join();
+    std::printf("{\"rounds\": %" PRIu64 ", \"freed\": %" PRIu64 ", \"short\": %s}\n", rounds, freed,
+                less ? "true" : "false");
+}
+
 // Each has to fail with this errno and change nothing.
 bool refused(const char* what, unsigned long request, void* argument, int expected) {
     errno = 0;
@@ -445,13 +550,13 @@ int check_refusals() {
     acma_map_query query{};
     query.nr = 33;
     good &= refused("too many windows", ACMA_IOC_MAP, &query, EINVAL);
-    acma_keep_window window{};
-    window.window = state().windows;
-    good &= refused("to keep a window beyond the last", ACMA_IOC_KEEP, &window, EINVAL);
-    window.window = state().windows - 1;
-    good &= refused("to keep a window without memory", ACMA_IOC_KEEP, &window, EOPNOTSUPP);
-    window.reserved = 1;
-    good &= refused("to keep with reserved bits", ACMA_IOC_KEEP, &window, EINVAL);
+    acma_keep_window kept{};
+    kept.window = state().windows;
+    good &= refused("to keep a window beyond the last", ACMA_IOC_KEEP, &kept, EINVAL);
+    kept.window = state().windows - 1;
+    good &= refused("to keep a window without memory", ACMA_IOC_KEEP, &kept, EOPNOTSUPP);
+    kept.reserved = 1;
+    good &= refused("to keep with reserved bits", ACMA_IOC_KEEP, &kept, EINVAL);
     for (const unsigned long request : {ACMA_IOC_RELEASE, ACMA_IOC_RESTORE}) {
         acma_release_window released{};
         released.window = before.windows;
@@ -497,6 +602,18 @@ int check_refusals() {
     pool("a pool with a flag", 1, -1, 1, 0);
     pool("a pool with reserved bits", 1, -1, 0, 1);
     good &= refused("a pool at no address", ACMA_IOC_POOL, nullptr, EFAULT);
+    // Nothing may be taken of which nobody can be told.
+    void* page = mmap(nullptr, k_page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (page == MAP_FAILED) {
+        fail("mmap");
+    }
+    uint64_t number = before.windows - 1;
+    while (number > 0 && window(number, ACMA_MAP_FREE).free == 0) {
+        --number;
+    }
+    *static_cast<acma_blocks*>(page) = whole(number);
+    mprotect(page, k_page, PROT_READ);
+    good &= refused("a result that cannot be written", ACMA_IOC_ALLOC, page, EFAULT);
     const acma_state after = state();
     good &= std::memcmp(&before, &after, sizeof(before)) == 0;
     std::printf("%s\n", good ? "all refused" : "not all refused, or something changed");
@@ -511,7 +628,7 @@ int run(int argc, char** argv) {
     } else if (verb == "map") {
         print_map();
     } else if (verb == "take-window") {
-        take_window(number);
+        take_window(number, argc > 3 ? std::strtoull(argv[3], nullptr, 10) : ACMA_WINDOW_BLOCKS);
     } else if (verb == "give-window") {
         give_window(number);
     } else if (verb == "keep") {
@@ -538,6 +655,8 @@ int run(int argc, char** argv) {
         use_pool(static_cast<uint32_t>(number), argc > 3 ? std::atoi(argv[3]) : -1);
     } else if (verb == "pool-pinned") {
         pin_pool();
+    } else if (verb == "free-race" && argc > 4) {
+        race_free(number, std::strtoull(argv[3], nullptr, 10), std::strtoull(argv[4], nullptr, 10));
     } else if (verb == "rereport") {
         if (ioctl(device, ACMA_IOC_REREPORT) != 0) {
             fail("rereport");
@@ -557,6 +676,10 @@ int main(int argc, char** argv) {
     if (argc < 2) {
         std::fputs(k_usage, stderr);
         return 2;
+    }
+    if (argc > 3 && std::string_view(argv[1]) == "pin") {
+        // Without the device: the module may be removed meanwhile.
+        pin(std::strtoull(argv[2], nullptr, 10), std::strtoull(argv[3], nullptr, 10));
     }
     device = open("/dev/acma", O_RDWR | O_CLOEXEC);
     if (device < 0) {
