@@ -341,6 +341,11 @@ class Subject:
         """Pages that were moved so far."""
         return int(self.guest.run("awk '/^pgmigrate_success /{print $2}' /proc/vmstat"))
 
+    def copy_insns(self):
+        """Of one page that is moved, its copy alone: QEMU counts each byte of the kernel's `rep movsb`."""
+        pages = 10_000
+        return json.loads(self.guest.run(f"acma-workload copy --pages {pages}", timeout=WAIT_S))["copied_us"] * 1000 / pages
+
     def cpu(self):
         with open(f"/proc/{self.guest.pid}/stat", encoding="utf-8") as file:
             return cpu_seconds(file.read())
@@ -384,6 +389,8 @@ def _take_and_give(setup, contestant, case, report):
         time.sleep(2)
         discards = subject.discards() - before
         detail = {"moved_bytes": moved, "discards": discards, "insns": taking, "migrated_pages": subject.migrated() - migrated}
+        if detail["migrated_pages"]:
+            detail["copy_insns_per_page"] = subject.copy_insns()
         _enough(moved)
         for metric in _discards(setup):
             report.add(metric, contestant, case, Value(per_gib(discards, moved), "", detail))

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <array>
 #include <cinttypes>
+#include <cstddef>
 #include <cstdio>
 #include <optional>
 #include <string>
@@ -33,6 +34,8 @@ constexpr const char* k_usage =
     "cold\n"
     "  spike --mib N [--repeat R] [--pause-ms P]\n"
     "      map N MiB, write one word of each page, tell how long that took, unmap\n"
+    "  copy --pages N\n"
+    "      copy a page N times, as kernels do: what counts instructions may count each byte\n"
     "  holes --mib N [PATH] [--period-ms P]\n"
     "      fill N MiB of 4 KiB pages, free every second one, keep the rest until killed, and touch "
     "it\n"
@@ -199,6 +202,22 @@ Result<int> spike(const Options& options) {
     return 0;
 }
 
+// By the instruction of copy_mc_enhanced_fast_string (arch/x86/lib/copy_mc_64.S), with which a
+// kernel copies a page that it moves.
+Result<int> copy(const Options& options) {
+    const std::vector<std::byte> from(static_cast<size_t>(k_page.count()));
+    std::vector<std::byte> to(from.size());
+    const Micros start = now();
+    for (uint64_t i = 0; i < options.number("--pages", 1); ++i) {
+        const std::byte* source = from.data();
+        std::byte* target = to.data();
+        size_t bytes = from.size();
+        asm volatile("rep movsb" : "+D"(target), "+S"(source), "+c"(bytes) : : "memory");
+    }
+    std::printf("{\"copied_us\": %" PRId64 "}\n", (now() - start).count());
+    return 0;
+}
+
 // What is used afterwards lies everywhere: in every block of what was filled, half is free. With a
 // file half of each block that is used is its page cache.
 Result<int> holes(const Options& options) {
@@ -264,8 +283,8 @@ struct Verb {
 };
 
 int run(std::span<const std::string_view> words) {
-    const std::array<Verb, 4> verbs{
-        Verb{"holes", holes, {"--mib", "--period-ms"}},
+    const std::array<Verb, 5> verbs{
+        Verb{"copy", copy, {"--pages"}}, Verb{"holes", holes, {"--mib", "--period-ms"}},
         Verb{"touch",
              touch,
              {"--mib", "--hot-mib", "--period-ms", "--seconds", "--zero-percent", "--verify"}},
