@@ -94,7 +94,7 @@ echo "slept: 0" >/dev/ttyS0
 
 @case(each={"kernel": ["6.12"]}, full_each=["7.3"])
 def a_guest_sleeps_at_once_whatever_the_host_asks_for(kernel):
-    with Guest(_slow_guest(kernel, modules=["button"])) as guest:
+    with Guest(_slow_guest(kernel, modules=["button"], one_thread=True)) as guest:
         _fill(guest)
         target = 1300 * MIB
         guest.run(f"cat >/tmp/sleep.sh <<'END'\n{_SLEEP}END\ntrue")

@@ -74,7 +74,7 @@ def _said(guest, what):
 def blocks_come_back_before_a_guest_sleeps_and_the_hosts_target_is_met_after_it(how):
     kernel, how = how.split()
     # "button": the guest wakes up by its power button.
-    changes = {"swap": "disk:1024", "modules": ["button"], "balloon_properties": _REPORTING}
+    changes = {"swap": "disk:1024", "modules": ["button"], "balloon_properties": _REPORTING, "one_thread": True}
     with Guest(blocks.options(kernel, **changes)) as guest:
         blocks.set_target(guest, 900 * MIB)
         total = blocks.mem(guest, "MemTotal")
@@ -119,7 +119,7 @@ echo "done: 0" >/dev/ttyS0
 
 @case(each={"kernel": ["6.12"]}, full_each=["7.3"])
 def a_memory_block_that_is_being_kept_comes_back_before_a_guest_sleeps(kernel):
-    with Guest(blocks.options(kernel, modules=["button"], balloon_properties=_REPORTING)) as guest:
+    with Guest(blocks.options(kernel, modules=["button"], balloon_properties=_REPORTING, one_thread=True)) as guest:
         total = blocks.mem(guest, "MemTotal")
         guest.run(f"cat >/tmp/keep.sh <<'END'\n{_KEEP % blocks.TROUBLE}END\nsh /tmp/keep.sh >/dev/null 2>&1 &")
         wait_until(lambda: guest.qmp.command("query-status")["status"] == "suspended", 30, guest.console_tail, every_s=0.1)

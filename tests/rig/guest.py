@@ -30,6 +30,7 @@ class Options:
     boot: str = ""  # a shell script that runs before the first command
     accel: str = os.environ.get("ACMA_ACCEL", "auto")  # "tcg", "kvm" or "auto": kvm if it really boots this kernel
     icount: bool = False  # guest time is the instruction count; needs smp == 1
+    one_thread: bool = False  # an emulated guest's vCPUs take turns, so that they do not race with changes of the memory map
     memory_args: list = dataclasses.field(default_factory=list)  # replaces -m, for NUMA or hugetlb
     ram_block_mib: list = dataclasses.field(default_factory=list)  # sizes of the blocks that memory_args makes
     machine: str = ""  # more machine properties, such as "hmat=on"
