@@ -84,6 +84,12 @@ int Agent::run() {
         log(3, signals.error().message);
         return 1;
     }
+    // Two would switch each other's page-out off.
+    if (const Status status = channels_.listen();
+        !status && status.error().code == ErrorCode::busy) {
+        log(3, status.error().message);
+        return 1;
+    }
     for (const auto& problem : problems_) {
         log(4, problem.what + ": " + problem.message);
     }

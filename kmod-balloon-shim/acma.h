@@ -155,13 +155,18 @@ struct acma {
 	/* What the host asks for. In balloon pages. */
 	struct workqueue_struct *wq;
 	struct delayed_work target_work;
-	u32 target;			/* num_pages, last read */
+	u32 asked;			/* num_pages, last read */
+	u64 away;			/* blocks that went offline while the host had them */
+	u32 target;			/* what is asked less what is away */
+	u32 counted;			/* of @forced, in the kernel's counters */
+	bool offlining;			/* memory goes offline: nothing is taken of the rest */
 	u32 forced;			/* of what is owned: what it asked for and got */
 	u32 actual;			/* last written */
 	unsigned long target_since;	/* jiffies */
 	unsigned long retake_after;	/* jiffies: not before, after an OOM */
 	bool retake_waits;
 	unsigned int target_failed;	/* how often in a row nothing was had */
+	unsigned long missed_at;	/* jiffies: when it was said last */
 	bool stopping;			/* no work is queued any more */
 	/* Protects @stopping; taken in interrupts. */
 	spinlock_t stop_lock;
@@ -216,6 +221,12 @@ static inline u64 acma_features(struct acma *acma)
 	return READ_ONCE(acma->features);
 }
 
+/* What the host asks for, of the memory that is here. @acma->lock is held. */
+static inline u32 acma_target_here(struct acma *acma)
+{
+	return acma->asked - min_t(u64, acma->asked, acma->away * ACMA_PFNS_PER_BLOCK);
+}
+
 /* Forced blocks leave the count of managed pages. Stock does the same. */
 static inline bool acma_unmanages(struct acma *acma)
 {
@@ -235,7 +246,7 @@ u64 acma_owned_pfns(struct acma *acma);
 u64 acma_voluntary_blocks(struct acma *acma);
 unsigned long acma_floor_pages(void);
 bool acma_below_floor(unsigned long pages);
-bool acma_has_room(unsigned long pfn, unsigned long pages);
+bool acma_has_room(unsigned long pfn, unsigned long pages, bool moves);
 void acma_look_for_ram(struct acma *acma, u64 first, u64 last);
 
 /* hotplug.c */
@@ -281,6 +292,7 @@ void acma_target_changed(struct acma *acma);
 void acma_target_look(struct acma *acma, unsigned long delay);
 void acma_write_actual(struct acma *acma, u32 actual);
 void acma_settle_forced(struct acma *acma);
+void acma_count_forced(struct acma *acma);
 
 /* relief.c */
 int acma_relief_start(struct acma *acma);

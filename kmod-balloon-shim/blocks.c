@@ -58,6 +58,7 @@ bool acma_below_floor(unsigned long pages)
  * acma_has_room() - would enough be left?
  * @pfn: first page of what is to be taken
  * @pages: how many
+ * @moves: some of it is used
  *
  * Migrating needs as much free memory elsewhere as it frees here, and what is
  * free is left above the watermarks at which kswapd stops. What does not find a
@@ -66,7 +67,7 @@ bool acma_below_floor(unsigned long pages)
  *
  * Return: whether they may be taken
  */
-bool acma_has_room(unsigned long pfn, unsigned long pages)
+bool acma_has_room(unsigned long pfn, unsigned long pages, bool moves)
 {
 	struct zone *zone = page_zone(pfn_to_page(pfn));
 	unsigned long room = 0;
@@ -81,7 +82,7 @@ bool acma_has_room(unsigned long pfn, unsigned long pages)
 		if (populated_zone(lower) && free > kept)
 			room += free - kept;
 	}
-	return room >= 2 * pages && !acma_below_floor(pages);
+	return room >= (moves ? 2 : 1) * pages && !acma_below_floor(pages);
 }
 
 /* Entirely in buddy's hands? Read without the zone's lock: true a moment ago. */
@@ -192,7 +193,7 @@ static u8 result_of(int err)
  * Used pages of a row move out of all of it, not into its next block. A row that
  * cannot be taken is tried block by block. Returns the bits of what was taken.
  */
-static u64 take_row(u64 window, unsigned int first, unsigned int nr, u8 *result)
+static u64 take_row(u64 window, unsigned int first, unsigned int nr, bool moves, u8 *result)
 {
 	unsigned long pfn = block_pfn(window_block(window) + first);
 	u64 taken = 0;
@@ -203,7 +204,7 @@ static u64 take_row(u64 window, unsigned int first, unsigned int nr, u8 *result)
 		set_results(result, acma_bits(first, nr), ACMA_NOT_TRIED);
 		return 0;
 	}
-	while (nr > 1 && !acma_has_room(pfn, nr * ACMA_BLOCK_PAGES)) {
+	while (nr > 1 && !acma_has_room(pfn, nr * ACMA_BLOCK_PAGES, moves)) {
 		/* From above: the highest blocks come first. */
 		unsigned int left = nr / 2;
 
@@ -212,7 +213,7 @@ static u64 take_row(u64 window, unsigned int first, unsigned int nr, u8 *result)
 		nr -= left;
 		pfn = block_pfn(window_block(window) + first);
 	}
-	if (!acma_has_room(pfn, nr * ACMA_BLOCK_PAGES)) {
+	if (!acma_has_room(pfn, nr * ACMA_BLOCK_PAGES, moves)) {
 		set_results(result, acma_bits(first, nr), ACMA_NO_MEMORY);
 		return 0;
 	}
@@ -223,18 +224,18 @@ static u64 take_row(u64 window, unsigned int first, unsigned int nr, u8 *result)
 	if (err != -EBUSY || nr == 1)
 		return 0;
 	for (i = nr; i-- > 0;)
-		taken |= take_row(window, first + i, 1, result);
+		taken |= take_row(window, first + i, 1, true, result);
 	return taken;
 }
 
-static u64 take_rows(u64 window, u64 bits, u8 *result)
+static u64 take_rows(u64 window, u64 bits, bool moves, u8 *result)
 {
 	struct acma_run pieces[ACMA_WINDOW_BLOCKS];
 	unsigned int nr = acma_pieces(0, bits, pieces, ARRAY_SIZE(pieces));
 	u64 taken = 0;
 
 	while (nr-- > 0)
-		taken |= take_row(window, pieces[nr].first, pieces[nr].nr, result);
+		taken |= take_row(window, pieces[nr].first, pieces[nr].nr, moves, result);
 	return taken;
 }
 
@@ -274,17 +275,18 @@ void acma_take(struct acma *acma, u64 window, u64 want, u32 flags, u8 *result)
 	set_results(result, want & words->owned, ACMA_ALREADY);
 	spin_unlock(&acma->lock);
 
-	if (acma->suspended) {
+	/* While memory goes offline, what is used there needs the room that is left. */
+	if (acma->suspended || READ_ONCE(acma->offlining)) {
 		set_results(result, candidates, ACMA_NOT_TRIED);
 		return;
 	}
 	free = acma_free_bits(window, candidates);
 	used = candidates & ~free;
-	taken = take_rows(window, free, result);
+	taken = take_rows(window, free, false, result);
 	if (flags & ACMA_ALLOC_FREE_ONLY)
 		set_results(result, used, ACMA_USED);
 	else
-		taken |= take_rows(window, used, result);
+		taken |= take_rows(window, used, true, result);
 	if (!(flags & ACMA_ALLOC_FREE_ONLY))
 		note_failures(acma, window, used & ~taken, taken & used);
 	if (taken) {
@@ -518,15 +520,15 @@ void acma_look_for_ram(struct acma *acma, u64 first, u64 last)
 int acma_blocks_init(struct acma *acma)
 {
 	/*
-	 * Room for memory that is plugged later: as much again, 4 GiB at least.
-	 * A word of 48 bytes for 128 MiB.
+	 * Room for memory that is plugged later: as much again, and up to 64 GiB at
+	 * least. 72 bytes for 128 MiB.
 	 */
 	u64 top = 0;
 	int nid;
 
 	for_each_online_node(nid)
 		top = max_t(u64, top, node_end_pfn(nid));
-	top = 2 * max_t(u64, top, 1ULL << (32 - PAGE_SHIFT));
+	top = 2 * max_t(u64, top, 1ULL << (35 - PAGE_SHIFT));
 	acma->map.nr_windows = DIV_ROUND_UP(top, ACMA_WINDOW_BLOCKS * ACMA_BLOCK_PAGES);
 	acma->map.window = kvcalloc(acma->map.nr_windows, sizeof(*acma->map.window), GFP_KERNEL);
 	acma->retry_at = kvcalloc(acma->map.nr_windows, sizeof(*acma->retry_at), GFP_KERNEL);

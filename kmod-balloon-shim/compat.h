@@ -208,4 +208,15 @@ static inline void acma_page_moved(struct page *page)
 #define ACMA_DRIVER_SHUTDOWN(function)
 #endif
 
+/* As the kernel counts the single pages that balloon_page_enqueue() gets; negative: fewer. */
+static inline void acma_count_balloon_pages(long pages)
+{
+	if (!pages)
+		return;
+	count_vm_events(pages > 0 ? BALLOON_INFLATE : BALLOON_DEFLATE, abs(pages));
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(7, 0, 0)
+	mod_node_page_state(NODE_DATA(first_online_node), NR_BALLOON_PAGES, pages);
+#endif
+}
+
 #endif

@@ -154,6 +154,8 @@ static void suspend_taking(struct acma *acma)
 /* Everything back to the guest. The device is idle, or reset. */
 static void give_all(struct acma *acma)
 {
+	acma->asked = 0;
+	acma->away = 0;
 	acma->target = 0;
 	acma->forced = 0;
 	while (atomic_long_read(&acma->nr_pages)) {
@@ -161,6 +163,7 @@ static void give_all(struct acma *acma)
 			cond_resched();	/* the rest is being moved */
 	}
 	acma_give_some(acma, U64_MAX, false);
+	acma_count_forced(acma);
 	WARN_ON_ONCE(acma->map.nr_owned);
 	/* Not here: the kernel's hotplug lock may be held (ACPI). */
 	acma->release.most = 0;

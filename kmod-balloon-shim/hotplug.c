@@ -99,12 +99,27 @@ static void cancel_offline(struct acma *acma, u64 window, u64 bits)
 	acma_look_for_ram(acma, window, window + 1);
 }
 
+/*
+ * What the host had of it, it has as before: as much is not taken of the rest
+ * (until the host asks for something else, which knows what memory there is).
+ */
+static void count_away(struct acma *acma, u64 window, u64 bits)
+{
+	u64 owned = acma_owned_pfns(acma);
+	u64 target = acma_target_here(acma);
+	u64 missing = target > owned ? (target - owned) / ACMA_PFNS_PER_BLOCK : 0;
+
+	acma->away += min_t(u64, missing, acma_count(acma->map.window[window].leaving & bits));
+}
+
 static void gone_offline(struct acma *acma, u64 window, u64 bits)
 {
 	spin_lock(&acma->lock);
 	if (acma->release.window == window) {
 		acma_map_removed(&acma->map, window, bits);
 		acma->release.leaving = 0;
+	} else {
+		count_away(acma, window, bits);
 	}
 	acma_map_absent(&acma->map, window, bits);
 	spin_unlock(&acma->lock);
@@ -121,6 +136,8 @@ static int acma_memory_notify(struct notifier_block *nb, unsigned long action, v
 	int err = 0;
 
 	mutex_lock(&acma->marking);
+	/* The kernel's hotplug lock lets one range go at a time. */
+	WRITE_ONCE(acma->offlining, action == MEM_GOING_OFFLINE);
 	for (; window < end && !err; window++) {
 		u64 bits = bits_of(window, range);
 
@@ -144,8 +161,13 @@ static int acma_memory_notify(struct notifier_block *nb, unsigned long action, v
 			break;
 		}
 	}
+	if (action == MEM_ONLINE) {
+		spin_lock(&acma->lock);
+		acma->away = 0;
+		spin_unlock(&acma->lock);
+	}
 	mutex_unlock(&acma->marking);
-	if (action == MEM_OFFLINE || action == MEM_ONLINE)
+	if (action == MEM_OFFLINE || action == MEM_CANCEL_OFFLINE || action == MEM_ONLINE)
 		acma_target_look(acma, 0);	/* more, or less, is owned than before */
 	return notifier_from_errno(err);
 }

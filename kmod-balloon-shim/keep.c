@@ -120,7 +120,7 @@ int acma_keep_begin(struct acma *acma, struct file *file, u64 window)
 		return err;
 	if (!acma_inside_its_zone(pfn, pages))
 		return -EOPNOTSUPP;
-	if (!acma_has_room(pfn, pages))
+	if (!acma_has_room(pfn, pages, true))
 		return -ENOMEM;
 	return acma_keep_claim(acma, file, window);
 }

@@ -161,7 +161,8 @@ static int search_zone(struct search *search, u64 *first)
 		*first = block - search->nr + 1;
 		have = 0;
 		search->tries--;
-		if (!acma_has_room(*first << ACMA_BLOCK_ORDER, search->nr * ACMA_BLOCK_PAGES)) {
+		if (!acma_has_room(*first << ACMA_BLOCK_ORDER, search->nr * ACMA_BLOCK_PAGES,
+				   !search->free_only)) {
 			full = block_nid(block);
 			err = -ENOMEM;
 			continue;

@@ -19,6 +19,7 @@
 /* Where nothing was had: tried again after 1 s, then 2 s, up to about a minute. */
 #define RETRY_FIRST HZ
 #define RETRY_MOST_SHIFT 6
+#define SAY_EVERY (60 * HZ)
 /* While much is taken the host and the guest are told now and then. */
 #define SETTLE_EVERY (HZ / 5)
 #define SETTLE_PAGES (16 * ACMA_BLOCK_PAGES)
@@ -79,8 +80,27 @@ void acma_target_changed(struct acma *acma)
 void acma_settle_forced(struct acma *acma)
 {
 	acma->forced = min_t(u64, acma_owned_pfns(acma), acma->target);
+	acma_count_forced(acma);
 	acma_manage_as_forced(acma);
-	acma_write_actual(acma, acma->forced);
+	acma_write_actual(acma, acma->forced + (acma->asked - acma->target));
+}
+
+/**
+ * acma_count_forced() - what is forced, in the guest's own statistics
+ * @acma: the instance; @acma->take is held, or nobody takes
+ *
+ * As stock: balloon_inflate and balloon_deflate of /proc/vmstat; Linux 7.3 shows
+ * nr_balloon_pages too. The kernel counts single pages by itself. Blocks are
+ * counted on the first node, wherever they are: which ones are forced is open.
+ */
+void acma_count_forced(struct acma *acma)
+{
+	u64 single = atomic_long_read(&acma->nr_pages) * ACMA_PFNS_PER_PAGE;
+	u32 blocks = acma->forced - min_t(u64, single, acma->forced);
+	long more = ((long)blocks - (long)acma->counted) / (long)ACMA_PFNS_PER_PAGE;
+
+	acma_count_balloon_pages(more);
+	acma->counted = blocks;
 }
 
 /* The host wants less than it was given: that much comes back, and what is voluntary stays. */
@@ -100,11 +120,14 @@ static void shrink_forced(struct acma *acma)
 	acma_release_look(acma, surplus - acma_give_some(acma, surplus, false));
 }
 
-/* Has the host changed its mind? Or is the system about to sleep? It waits for the worker. */
+/*
+ * Has the host changed its mind? Or is the system about to sleep? It waits for
+ * the worker. Or does memory go offline? What was used there needs room.
+ */
 static bool target_moved(struct acma *acma)
 {
-	return read_target(acma) != acma->target || READ_ONCE(acma->stopping) ||
-	       READ_ONCE(acma->release.asleep);
+	return read_target(acma) != acma->asked || READ_ONCE(acma->stopping) ||
+	       READ_ONCE(acma->release.asleep) || READ_ONCE(acma->offlining);
 }
 
 static u64 missing_blocks(struct acma *acma)
@@ -169,10 +192,14 @@ static void missed(struct acma *acma)
 {
 	unsigned int shift = min(acma->target_failed, RETRY_MOST_SHIFT);
 
-	if (!acma->target_failed)
+	/* Also of a host that changes its mind all the time. */
+	if (!acma->target_failed &&
+	    (!acma->missed_at || time_after(jiffies, acma->missed_at + SAY_EVERY))) {
+		acma->missed_at = jiffies | 1;
 		dev_info(&acma->vdev->dev,
 			 "the host asks for %llu MiB, %llu MiB can be had; trying again now and then\n",
 			 (u64)acma->target >> 8, acma_owned_pfns(acma) >> 8);
+	}
 	acma->target_failed++;
 	acma_target_look(acma, RETRY_FIRST << shift);
 }
@@ -180,19 +207,26 @@ static void missed(struct acma *acma)
 static void target_work(struct work_struct *work)
 {
 	struct acma *acma = container_of(to_delayed_work(work), struct acma, target_work);
-	u32 target = read_target(acma);
+	u32 asked = read_target(acma);
+	bool changed = false;
 	u64 before;
+	u32 target;
 
 	mutex_lock(&acma->take);
-	if (target != acma->target) {
-		acma->target = target;
+	spin_lock(&acma->lock);
+	if (asked != acma->asked) {
+		acma->asked = asked;
+		acma->away = 0;	/* the host knows what memory there is */
 		acma->target_since = jiffies;
 		acma->target_failed = 0;
-		spin_lock(&acma->lock);
 		acma->target_changes++;
-		spin_unlock(&acma->lock);
-		acma_event(acma);
+		changed = true;
 	}
+	acma->target = acma_target_here(acma);
+	target = acma->target;
+	spin_unlock(&acma->lock);
+	if (changed)
+		acma_event(acma);
 	if (acma->forced > target)
 		shrink_forced(acma);
 	acma_settle_forced(acma);
@@ -202,8 +236,8 @@ static void target_work(struct work_struct *work)
 	before = acma_owned_pfns(acma);
 	if (before >= target) {
 		acma->target_failed = 0;
-	} else if (READ_ONCE(acma->release.asleep)) {
-		/* Looked at again after the sleep. */
+	} else if (READ_ONCE(acma->release.asleep) || READ_ONCE(acma->offlining)) {
+		/* Looked at again after that. */
 	} else if (acma->retake_waits && time_before(jiffies, acma->retake_after)) {
 		acma_target_look(acma, acma->retake_after - jiffies);
 	} else if (acma_agent_there(acma) &&
@@ -214,7 +248,7 @@ static void target_work(struct work_struct *work)
 		grow_forced(acma);
 		acma_settle_forced(acma);
 		if (target_moved(acma)) {
-			if (!READ_ONCE(acma->release.asleep))
+			if (!READ_ONCE(acma->release.asleep) && !READ_ONCE(acma->offlining))
 				acma_target_look(acma, 0);
 		} else if (acma_owned_pfns(acma) < target && acma_owned_pfns(acma) > before) {
 			acma_target_look(acma, HZ / 5);
@@ -236,8 +270,11 @@ void acma_target_init(struct acma *acma)
 {
 	INIT_DELAYED_WORK(&acma->target_work, target_work);
 	spin_lock_init(&acma->stop_lock);
+	acma->asked = 0;
+	acma->away = 0;
 	acma->target = 0;
 	acma->forced = 0;
+	acma->counted = 0;
 	acma->actual = 0;
 	acma->stopping = true;
 }

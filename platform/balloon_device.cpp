@@ -202,7 +202,19 @@ Result<Fd> BalloonDevice::pool(Bytes size, int node) {
     pool.nid = node;
     Fd fd(::ioctl(fd_.get(), ACMA_IOC_POOL, &pool));
     if (!fd) {
-        return error_from_errno(errno, "/dev/acma: contiguous memory");
+        const std::string what = "/dev/acma: " + human(size) + " of contiguous memory";
+        switch (errno) {
+            case ENOMEM:
+                return error_from_errno(
+                    errno, what + ": too little would be left (what is used where it should be "
+                                  "needs as much free memory elsewhere)");
+            case EBUSY:
+                return error_from_errno(errno, what + ": no place could be emptied");
+            case EINVAL:
+                return error_from_errno(errno, what + ": there is no such node");
+            default:
+                return error_from_errno(errno, what);
+        }
     }
     return fd;
 }

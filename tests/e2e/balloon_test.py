@@ -29,6 +29,9 @@ def a_host_that_only_knows_num_pages_gets_exactly_what_it_asks_for(kernel):
             state = _state(guest)
             expect(state["voluntary_bytes"] < _BLOCK, str(state))
             expect(state["actual_bytes"] == 1024 * MIB - size, str(state))
+            counted = dict(line.split() for line in guest.run("grep balloon /proc/vmstat").splitlines())
+            held = (int(counted["balloon_inflate"]) - int(counted["balloon_deflate"])) * 4096
+            expect(held == state["actual_bytes"] == int(counted.get("nr_balloon_pages", held // 4096)) * 4096, f"{counted} {state}")
         expect(_state(guest)["owned_bytes"] == 0, str(_state(guest)))
         expect(_mem(guest, "MemTotal") == total, "MemTotal changed although the host lets it deflate on OOM")
         _set_target(guest, 300 * MIB)

@@ -138,7 +138,7 @@ def the_agent_runs_a_command_with_a_pool():
             ("--size 64 -- true", 2, "--size"),
             ("--size 2GiB -- true", 2, "1 GiB"),
             ("--size 64MiB", 2, "command"),
-            ("--size 64MiB --node 7 -- true", 1, "Invalid argument"),
+            ("--size 64MiB --node 7 -- true", 1, "no such node"),
             ("--size 1GiB -- true", 1, "contiguous memory"),
             ("--size 2MiB -- /no/such/program", 1, "/no/such/program"),
         ):
