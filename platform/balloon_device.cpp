@@ -206,8 +206,9 @@ Result<Fd> BalloonDevice::pool(Bytes size, int node) {
         switch (errno) {
             case ENOMEM:
                 return error_from_errno(
-                    errno, what + ": too little would be left (what is used where it should be "
-                                  "needs as much free memory elsewhere)");
+                    errno, what +
+                               ": too little would be left (what is used where it should be "
+                               "needs as much free memory elsewhere)");
             case EBUSY:
                 return error_from_errno(errno, what + ": no place could be emptied");
             case EINVAL:
