@@ -1,0 +1,169 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "engine/arbiter/arbiter.h"
+
+#include <algorithm>
+#include <array>
+
+#include "engine/arbiter/share_out.h"
+
+namespace acma::arbiter {
+
+namespace {
+
+Bytes promised(const Guest& guest) {
+    return std::max(guest.grant, guest.holds);
+}
+
+// What it should have before anybody has something that he does not use.
+Bytes needed(const Guest& guest) {
+    if (!guest.needs) {
+        return std::clamp(guest.grant, guest.min, guest.max);
+    }
+    const Bytes more =
+        guest.needs->pressed ? std::max(k_pressed_more, guest.needs->used) : Bytes(0);
+    return std::clamp(guest.needs->used + more, guest.min, guest.max);
+}
+
+// A guest that stalls needs all of it.
+Bytes active(const Guest& guest) {
+    if (!guest.needs || guest.needs->pressed) {
+        return needed(guest);
+    }
+    return std::clamp(guest.needs->active, guest.min, guest.max);
+}
+
+// Splits the pool by levels; each is filled before the next begins.
+class FairShares {
+  public:
+    FairShares(const std::vector<Guest>& guests, Bytes pool) : guests_(guests), pool_(pool) {
+        for (const Guest& guest : guests) {
+            fair_.push_back(guest.fixed ? guest.grant : Bytes(0));
+        }
+    }
+
+    void fill(Bytes (*level)(const Guest&)) {
+        std::vector<Claim> claims;
+        for (size_t i = 0; i < guests_.size(); ++i) {
+            const Bytes wants = guests_[i].fixed ? Bytes(0) : level(guests_[i]) - fair_[i];
+            claims.push_back({wants, guests_[i].shares});
+        }
+        const std::vector<Bytes> parts = share_out(pool_, claims);
+        for (size_t i = 0; i < parts.size(); ++i) {
+            fair_[i] += parts[i];
+            pool_ -= parts[i];
+        }
+    }
+    // Guaranteed, whether it is there or not; what is lacking.
+    Bytes guarantee() {
+        Bytes sum;
+        for (size_t i = 0; i < guests_.size(); ++i) {
+            if (!guests_[i].fixed) {
+                fair_[i] = guests_[i].min;
+                sum += fair_[i];
+            }
+        }
+        const Bytes lacking = sum - pool_;
+        pool_ -= sum;
+        return lacking;
+    }
+    void keep_free() { pool_ -= pool_ / k_kept_free_part; }
+    [[nodiscard]] const std::vector<Bytes>& fair() const { return fair_; }
+
+  private:
+    const std::vector<Guest>& guests_;
+    Bytes pool_;
+    std::vector<Bytes> fair_;
+};
+
+bool near(Bytes a, Bytes b) {
+    const Bytes apart = a > b ? a - b : b - a;
+    return apart < std::max(k_still, b / k_still_part);
+}
+
+// Down: at once what is not used, the rest in steps.
+Grant shrunk(const Guest& guest, Bytes fair, bool strained) {
+    const Bytes in_use = std::clamp(needed(guest), fair, guest.grant);
+    const Bytes step = std::max(k_squeeze_least, guest.grant / k_squeeze_part);
+    const Bytes size =
+        std::max({fair, in_use < guest.grant ? in_use : guest.grant - step, guest.min});
+    const Why taken = strained ? Why::strained : Why::unused;
+    return {.size = size, .fair = fair, .why = size < in_use ? Why::others : taken};
+}
+
+Why why_up(const Guest& guest, Bytes size) {
+    if (guest.needs && guest.needs->pressed) {
+        return Why::pressed;
+    }
+    return size > needed(guest) ? Why::spare : Why::needs;
+}
+
+}  // namespace
+
+std::string_view to_string(Why why) {
+    constexpr std::array<std::string_view, 9> k_words{
+        "keeps", "fixed", "needs", "pressed", "spare", "waits", "others", "unused", "strained"};
+    return k_words.at(static_cast<size_t>(why));
+}
+
+Decision arbitrate(const Host& host, const std::vector<Guest>& guests) {
+    Bytes pool = host.budget - host.reserved;
+    Bytes taken;  // by promises in force, of everybody
+    Bytes beyond_pool;
+    for (const Guest& guest : guests) {
+        const Bytes fixed = guest.own + (guest.fixed ? promised(guest) : Bytes(0));
+        beyond_pool += fixed - pool;
+        pool -= fixed;
+        taken += guest.own + promised(guest);
+    }
+    FairShares shares(guests, pool);
+    Decision decision{.lacking = shares.guarantee() + beyond_pool};
+    shares.fill(active);
+    shares.fill(needed);
+    if (!host.strained) {
+        shares.keep_free();
+        shares.fill([](const Guest& guest) { return guest.max; });
+    }
+
+    // First whoever has to give up something; it counts for others once it has come back.
+    std::vector<Claim> urgent(guests.size());
+    std::vector<Claim> others(guests.size());
+    for (size_t i = 0; i < guests.size(); ++i) {
+        const Guest& guest = guests[i];
+        const Bytes fair = std::clamp(shares.fair()[i], std::min(guest.min, guest.max), guest.max);
+        const bool inside = guest.min <= guest.grant && guest.grant <= guest.max;
+        if (guest.fixed) {
+            decision.grants.push_back({guest.grant, guest.grant, Why::fixed});
+        } else if (inside && near(fair, guest.grant)) {
+            decision.grants.push_back({guest.grant, fair, Why::keeps});
+        } else if (fair < guest.grant) {
+            decision.grants.push_back(shrunk(guest, fair, host.strained));
+        } else {
+            decision.grants.push_back({guest.grant, fair, Why::waits});
+            const bool first = guest.grant < guest.min || (guest.needs && guest.needs->pressed);
+            // What it holds already costs nothing.
+            (first ? urgent : others)[i] = {fair - promised(guest), guest.shares};
+        }
+    }
+    // Then whoever may have more, of what is promised to nobody now.
+    Bytes free = host.budget - host.reserved - taken;
+    for (const auto* claims : {&urgent, &others}) {
+        const std::vector<Bytes> parts = share_out(free, *claims);
+        for (size_t i = 0; i < parts.size(); ++i) {
+            Grant& grant = decision.grants[i];
+            const Guest& guest = guests[i];
+            if (grant.why != Why::waits || (*claims)[i].shares == 0) {
+                continue;
+            }
+            const Bytes size = std::min(promised(guest), grant.fair) + parts[i];
+            free -= parts[i];
+            if (size > guest.grant) {
+                grant.size = size;
+                grant.why = why_up(guest, size);
+            }
+        }
+    }
+    decision.free = free;
+    return decision;
+}
+
+}  // namespace acma::arbiter
