@@ -133,7 +133,8 @@ Decision arbitrate(const Host& host, const std::vector<Guest>& guests) {
         const bool inside = guest.min <= guest.grant && guest.grant <= guest.max;
         if (guest.fixed) {
             decision.grants.push_back({guest.grant, guest.grant, Why::fixed});
-        } else if (inside && near(fair, guest.grant)) {
+        } else if (inside &&
+                   (fair == guest.grant || (fair != guest.max && near(fair, guest.grant)))) {
             decision.grants.push_back({guest.grant, fair, Why::keeps});
         } else if (fair < guest.grant) {
             decision.grants.push_back(shrunk(guest, fair, host.strained));

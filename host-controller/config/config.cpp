@@ -145,6 +145,19 @@ Status read_channels(const toml::node& node, const Place& place, ControllerConfi
     return {};
 }
 
+Status read_host_reserve(const toml::node& node, const Place& place, ControllerConfig& config) {
+    std::string text;
+    if (Status done = read_text(node, place, text); !done) {
+        return done;
+    }
+    const Result<Bytes> size = parse_size(text);
+    if (!size) {
+        return place.error(size.error().message);
+    }
+    config.host_reserve = *size;
+    return {};
+}
+
 bool is_uuid(std::string_view text) {
     constexpr size_t k_length = 36;
     for (size_t i = 0; i < text.size(); ++i) {
@@ -236,7 +249,7 @@ Status read_rules(const toml::node& node, const Place& place, ControllerConfig& 
 
 using Reader = Status (*)(const toml::node&, const Place&, ControllerConfig&);
 // The one list of keys.
-constexpr std::array<std::pair<std::string_view, Reader>, 7> k_keys{{
+constexpr std::array<std::pair<std::string_view, Reader>, 8> k_keys{{
     {"connect", [](const toml::node& node, const Place& place,
                    ControllerConfig& config) { return read_text(node, place, config.connect); }},
     {"socket", read_socket},
@@ -247,6 +260,7 @@ constexpr std::array<std::pair<std::string_view, Reader>, 7> k_keys{{
     {"listen", read_listen},
     {"log-level", read_log_level},
     {"channels", read_channels},
+    {"host-reserve", read_host_reserve},
     {"rule", read_rules},
 }};
 

@@ -36,6 +36,8 @@ struct ControllerConfig {
     std::optional<TcpEndpoint> listen;  // reads over TCP, off unless asked for
     std::string log_level = "info";
     std::vector<std::string> channels{"org.acma.agent.0"};
+    // What VMs are not promised: for the host itself. None: a sixteenth of its memory.
+    std::optional<Bytes> host_reserve;
     std::vector<PolicyRule> rules;
     std::vector<std::string> files;  // that it was read from; none: defaults
     bool operator==(const ControllerConfig&) const = default;

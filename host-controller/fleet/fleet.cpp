@@ -18,9 +18,9 @@ template <typename... Handlers>
 Overloaded(Handlers...) -> Overloaded<Handlers...>;
 }  // namespace
 
-Fleet::Fleet(std::vector<PolicyRule> rules, bool dry_run, Outside outside)
-    : rules_(std::move(rules)), dry_run_(dry_run), outside_(std::move(outside)) {
-    host_.dry_run = dry_run;
+Fleet::Fleet(Settings settings, Outside outside)
+    : settings_(std::move(settings)), outside_(std::move(outside)) {
+    host_.dry_run = settings_.dry_run;
 }
 
 // --- events ---------------------------------------------------------------------------------
@@ -95,7 +95,9 @@ void Fleet::seen(const DomainFacts& facts, bool policy_written) {
     if (known != vms_.end()) {
         gone(facts.vm, "it was started anew");
     }
-    const VmSettings settings{&rules_, dry_run_};
+    const VmSettings settings{.rules = &settings_.rules,
+                              .dry_run = settings_.dry_run,
+                              .arbitrated = host_.mem_total > Bytes(0)};
     Vm& vm = vms_.try_emplace(facts.vm, settings, facts, now).first->second;
     log(false, facts.name + ": found, RAM " + human(facts.ram));
     carry_out(facts.vm, vm.start(now));
@@ -129,6 +131,36 @@ void Fleet::tick() {
     const Now now = outside_.clock();
     for (auto& [id, vm] : vms_) {
         carry_out(id, vm.tick(now));
+    }
+    arbitrate(now);
+}
+
+void Fleet::arbitrate(Now now) {
+    if (host_.mem_total == Bytes(0)) {
+        return;  // it could not be read
+    }
+    host_.reserve = settings_.host_reserve.value_or(host_.mem_total / 16);
+    host_.budget = host_.mem_total - host_.reserve;
+    const arbiter::Host host{.budget = host_.budget,
+                             .reserved = Bytes(0),
+                             .strained = host_.mem_available < host_.reserve / 2};
+    std::vector<VmId> ids;
+    std::vector<arbiter::Guest> guests;
+    for (const auto& [id, vm] : vms_) {
+        ids.push_back(id);
+        guests.push_back(vm.claim(now));
+    }
+    const arbiter::Decision decision = arbiter::arbitrate(host, guests);
+    const bool lacking = decision.lacking > Bytes(0);
+    if (lacking != std::exchange(lacking_, lacking)) {
+        log(lacking, lacking ? "what the VMs are guaranteed exceeds the host's budget of " +
+                                   human(host.budget) + " by " + human(decision.lacking)
+                             : std::string("what the VMs are guaranteed fits the host again"));
+    }
+    for (size_t i = 0; i < ids.size(); ++i) {
+        if (const auto vm = vms_.find(ids[i]); vm != vms_.end()) {
+            carry_out(ids[i], vm->second.on_grant(decision.grants[i], now));
+        }
     }
 }
 
@@ -209,7 +241,6 @@ proto::VmList Fleet::list() const {
     proto::VmList list;
     list.controller_version = ACMA_VERSION;
     list.host = host_;
-    list.host.budget = host_.mem_total - host_.reserve;
     for (const auto& [id, vm] : vms_) {
         list.vms.push_back(vm.summary());
         list.host.granted += list.vms.back().balloon_target + list.vms.back().qemu_own;
@@ -249,7 +280,7 @@ void Fleet::change_policy(std::string_view domain, const proto::PolicyChange& ch
     if (!id) {
         return done(id.error());
     }
-    if (dry_run_) {
+    if (settings_.dry_run) {
         return done(Error{ErrorCode::permission, "the controller runs with --dry-run"});
     }
     const std::optional<Policy> base = policy_to_change(*id);

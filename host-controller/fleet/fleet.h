@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // All VMs of this host: brings events from the outside to the VM that they are about, carries out
 // what the VMs decide, and answers the operator. Runs on one thread; knows no socket and no
-// libvirt. Here the arbiter between VMs will sit; until then a VM's grant is its own max-mem.
+// libvirt. Once a second the arbiter (engine/arbiter) splits the host among them.
 #pragma once
 
 #include <functional>
@@ -28,7 +28,12 @@ class Fleet {
         std::function<Now()> clock;
         std::function<void(bool warning, const std::string& text)> log;
     };
-    Fleet(std::vector<PolicyRule> rules, bool dry_run, Outside outside);
+    struct Settings {
+        std::vector<PolicyRule> rules;
+        std::optional<Bytes> host_reserve;  // none: a sixteenth of the host's memory
+        bool dry_run = false;
+    };
+    Fleet(Settings settings, Outside outside);
 
     void on_hypervisor(const HypervisorEvent& event);
     void on_agent(const VmId& vm, const AgentEvent& event);
@@ -51,6 +56,7 @@ class Fleet {
     void up(const HypervisorUp& up);
     void seen(const DomainFacts& facts, bool policy_written);
     void gone(const VmId& vm, const std::string& why);
+    void arbitrate(Now now);
     void carry_out(const VmId& vm, const Actions& actions);
     void write_balloon(const VmId& vm, Bytes target);
     void write_note(const VmId& vm, const StateNote& note);
@@ -58,8 +64,7 @@ class Fleet {
     [[nodiscard]] std::optional<Policy> policy_to_change(const VmId& vm) const;
     [[nodiscard]] Result<VmId> find(std::string_view domain) const;
 
-    const std::vector<PolicyRule> rules_;
-    const bool dry_run_;
+    const Settings settings_;
     Outside outside_;
     std::map<VmId, Vm> vms_;
     // The last policy that was posted to the hypervisor and not answered yet: what comes meanwhile
@@ -71,6 +76,7 @@ class Fleet {
     std::map<VmId, Posted> posted_;
     uint64_t posts_ = 0;
     proto::HostSummary host_;
+    bool lacking_ = false;     // the guarantees do not fit
     std::string last_outage_;  // said once, not at every attempt to reconnect
 };
 

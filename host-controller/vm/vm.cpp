@@ -49,6 +49,31 @@ ChosenPolicy policy_for(const DomainFacts& facts, const std::vector<PolicyRule>&
     return {};
 }
 
+// Why a grant is what it is, for people.
+std::string_view explain(arbiter::Why why) {
+    using arbiter::Why;
+    switch (why) {
+        case Why::needs:
+            return "it needs more, and the host has it";
+        case Why::pressed:
+            return "it stalls on memory, and the host has more";
+        case Why::spare:
+            return "nobody else needs that memory now";
+        case Why::waits:
+            return "others have to give up memory first";
+        case Why::others:
+            return "others need it more";
+        case Why::unused:
+            return "it does not use more, and others may need it";
+        case Why::strained:
+            return "it does not use more, and the host is short of memory";
+        case Why::keeps:
+        case Why::fixed:
+            break;
+    }
+    return "it keeps what it has";
+}
+
 BalloonStart balloon_start(const DomainFacts& facts, const std::vector<PolicyRule>& rules) {
     const ChosenPolicy chosen = policy_for(facts, rules);
     BalloonStart start{.ram = facts.ram, .actual = facts.current, .noted = facts.note.target};
@@ -64,7 +89,11 @@ Vm::Vm(VmSettings settings, DomainFacts facts, Now now)
     : settings_(settings),
       facts_(std::move(facts)),
       note_(facts_.note),
-      balloon_(balloon_start(facts_, *settings_.rules), now.mono) {}
+      balloon_(balloon_start(facts_, *settings_.rules), now.mono) {
+    if (settings_.arbitrated) {
+        grant_ = arbiter::Grant{.size = balloon_.target(), .fair = balloon_.target()};
+    }
+}
 
 Actions Vm::start(Now now) {
     Actions actions;
@@ -277,7 +306,10 @@ std::optional<Bytes> Vm::wanted_target() const {
         return std::nullopt;
     }
     const Bytes floor = std::min(policy_->min_mem, balloon_.ram());
-    const Bytes most = std::min(policy_->max_mem, balloon_.ram());
+    Bytes most = std::min(policy_->max_mem, balloon_.ram());
+    if (grant_) {
+        most = std::min(most, grant_->size);
+    }
     const Bytes wanted = std::max(round_down_to_page(most), floor);
     if (balloon_.ceiling() && *balloon_.ceiling() < floor) {
         return std::nullopt;  // somebody else has set it lower than we ever would
@@ -325,6 +357,10 @@ void Vm::decide_balloon(Now now, Actions& actions) {
         bound = "somebody else's target " + human(*wanted) + " is the ceiling";
     } else if (policy_->max_mem >= balloon_.ram()) {
         bound = "max-mem " + human(policy_->max_mem) + " leaves it all its RAM";
+    }
+    if (grant_ && *wanted == round_down_to_page(grant_->size) && *wanted < policy_->max_mem) {
+        bound = std::string(explain(grant_->why)) + " (its part of the host is " +
+                human(grant_->fair) + ")";
     }
     decided(
         acts ? direction : "would-" + direction,

@@ -12,6 +12,7 @@
 #include <variant>
 #include <vector>
 
+#include "engine/arbiter/arbiter.h"
 #include "engine/base/units.h"
 #include "engine/policy/policy.h"
 #include "host-controller/config/config.h"
@@ -58,6 +59,7 @@ using Actions = std::vector<Action>;
 struct VmSettings {
     const std::vector<PolicyRule>* rules = nullptr;  // outlives the VM
     bool dry_run = false;
+    bool arbitrated = false;  // it keeps what it has until on_grant() says otherwise
 };
 
 class Vm {
@@ -78,6 +80,10 @@ class Vm {
     [[nodiscard]] Actions on_agent(const AgentEvent& event, Now now);
     [[nodiscard]] Actions on_host_bytes(const Result<HostBytes>& bytes, Now now);
     [[nodiscard]] Actions tick(Now now);
+    // As the arbiter between VMs sees it.
+    [[nodiscard]] arbiter::Guest claim(Now now) const;
+    // Never more than this of what its policy allows, from now on.
+    [[nodiscard]] Actions on_grant(const arbiter::Grant& grant, Now now);
 
     [[nodiscard]] const DomainFacts& facts() const { return facts_; }
     [[nodiscard]] const std::optional<Policy>& policy() const { return policy_; }
@@ -135,6 +141,7 @@ class Vm {
     uint64_t generation_ = 0;
     StateNote note_;  // as we wrote it last, or found it
 
+    std::optional<arbiter::Grant> grant_;  // none: nobody arbitrates
     BalloonWatch balloon_;
     bool writing_ = false;               // a write is on its way, or waits for its turn
     std::optional<Time> calling_since_;  // libvirt has not answered

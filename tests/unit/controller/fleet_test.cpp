@@ -30,7 +30,7 @@ DomainFacts domain(const std::string& name, uint64_t id) {
 class FleetTest : public testing::Test {
   protected:
     Fleet make(bool dry_run = false, std::vector<PolicyRule> rules = {}) {
-        return Fleet(std::move(rules), dry_run,
+        return Fleet(Fleet::Settings{std::move(rules), std::nullopt, dry_run},
                      Fleet::Outside{hypervisor, agents, host_memory,
                                     [this] {
                                         return Now{Time(clock), Micros(clock)};
@@ -152,6 +152,40 @@ TEST_F(FleetTest, TellsTheAgentOfTheDomainThatMigrates) {
     EXPECT_EQ(agents.orders.at(VmId{"uuid-web"}).policy->policy.mode, Mode::automatic);
     EXPECT_EQ(fleet.detail("db")->vm.marks.size(), 1U);
     EXPECT_TRUE(fleet.detail("web")->vm.marks.empty());
+}
+
+// --- the arbiter ----------------------------------------------------------------------------
+
+AgentStatus status_of(Bytes free, uint64_t sequence) {
+    AgentStatus status;
+    status.sequence = sequence;
+    status.mem_total = 4_GiB;
+    status.mem_free = status.mem_available = free;
+    return status;
+}
+
+// Two VMs that may have 2 GiB each, on a host that has 3 for them.
+TEST_F(FleetTest, PromisesNoMoreThanTheHostHas) {
+    Fleet fleet = make();
+    fleet.host().mem_total = fleet.host().mem_available = 3_GiB + 200_MiB;
+    settle(fleet, domain("web", 1));
+    settle(fleet, domain("db", 2));
+    for (int i = 0; i < 20; ++i) {
+        clock += Seconds(1);
+        fleet.tick();
+        while (!hypervisor.calls.empty()) {
+            const auto call = hypervisor.finish();
+            if (call.what == "balloon") {
+                fleet.on_hypervisor(BalloonSeen{call.vm, call.target});
+            }
+        }
+    }
+    const proto::VmList list = fleet.list();
+    EXPECT_EQ(list.host.budget, 3_GiB);
+    EXPECT_LE(list.host.granted, 3_GiB);
+    for (const auto& vm : list.vms) {
+        EXPECT_GE(vm.balloon_target, k_policy.min_mem);
+    }
 }
 
 TEST_F(FleetTest, ChangesNothingWhenLibvirtComesBackAndAllIsAsBefore) {
