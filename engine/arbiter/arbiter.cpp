@@ -125,12 +125,15 @@ Decision arbitrate(const Host& host, const std::vector<Guest>& guests) {
     }
 
     // First whoever has to give up something; it counts for others once it has come back.
+    const bool beyond = taken > host.budget - host.reserved;
     std::vector<Claim> urgent(guests.size());
     std::vector<Claim> others(guests.size());
     for (size_t i = 0; i < guests.size(); ++i) {
         const Guest& guest = guests[i];
         const Bytes fair = std::clamp(shares.fair()[i], std::min(guest.min, guest.max), guest.max);
-        const bool inside = guest.min <= guest.grant && guest.grant <= guest.max;
+        // What is promised beyond the budget is given up, however little it is.
+        const bool inside = guest.min <= guest.grant && guest.grant <= guest.max &&
+                            !(beyond && fair < guest.grant);
         if (guest.fixed) {
             decision.grants.push_back({guest.grant, guest.grant, Why::fixed});
         } else if (inside &&

@@ -194,6 +194,20 @@ RC_GTEST_PROP(Arbiter, NeverPromisesWhatIsNotThere, ()) {
     }
 }
 
+RC_GTEST_PROP(Arbiter, ComesDownToTheBudget, ()) {
+    const Host host = any_host();
+    auto guests = any_guests();
+    Bytes least;
+    for (Guest& guest : guests) {
+        guest.fixed = false;
+        least += guest.own + guest.min;
+    }
+    const Bytes pool = host.budget - host.reserved;
+    RC_PRE(least <= pool);
+    guests = settle(host, guests);
+    RC_ASSERT(promised(guests) <= pool);
+}
+
 RC_GTEST_PROP(Arbiter, SettlesAndStaysWhereItIs, ()) {
     const Host host = any_host();
     auto guests = settle(host, any_guests());

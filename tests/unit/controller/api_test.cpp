@@ -77,8 +77,7 @@ class RoutesTest : public testing::Test {
     fakes::FakeHypervisor hypervisor;
     fakes::FakeAgentLinks agents;
     fakes::FakeHostMemory host_memory;
-    Fleet fleet{{},
-                false,
+    Fleet fleet{Fleet::Settings{},
                 Fleet::Outside{hypervisor, agents, host_memory, [] { return Now{}; },
                                [](bool, const std::string&) {}}};
 };

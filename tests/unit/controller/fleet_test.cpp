@@ -29,8 +29,9 @@ DomainFacts domain(const std::string& name, uint64_t id) {
 
 class FleetTest : public testing::Test {
   protected:
-    Fleet make(bool dry_run = false, std::vector<PolicyRule> rules = {}) {
-        return Fleet(Fleet::Settings{std::move(rules), std::nullopt, dry_run},
+    Fleet make(bool dry_run = false, std::vector<PolicyRule> rules = {},
+               std::optional<Bytes> host_reserve = {}) {
+        return Fleet(Fleet::Settings{std::move(rules), host_reserve, dry_run},
                      Fleet::Outside{hypervisor, agents, host_memory,
                                     [this] {
                                         return Now{Time(clock), Micros(clock)};
@@ -156,17 +157,9 @@ TEST_F(FleetTest, TellsTheAgentOfTheDomainThatMigrates) {
 
 // --- the arbiter ----------------------------------------------------------------------------
 
-AgentStatus status_of(Bytes free, uint64_t sequence) {
-    AgentStatus status;
-    status.sequence = sequence;
-    status.mem_total = 4_GiB;
-    status.mem_free = status.mem_available = free;
-    return status;
-}
-
 // Two VMs that may have 2 GiB each, on a host that has 3 for them.
 TEST_F(FleetTest, PromisesNoMoreThanTheHostHas) {
-    Fleet fleet = make();
+    Fleet fleet = make(false, {}, 200_MiB);
     fleet.host().mem_total = fleet.host().mem_available = 3_GiB + 200_MiB;
     settle(fleet, domain("web", 1));
     settle(fleet, domain("db", 2));
