@@ -15,15 +15,16 @@ _SOCKET = "/run/acma-test.sock"
 class _Host:
     """A libvirt with a controller."""
 
-    def __init__(self, libvirt):
+    def __init__(self, libvirt, arguments=()):
         self.libvirt = libvirt
+        self._arguments = arguments
         self.log_path = libvirt.directory + "/controller.log"
         self._controller = None
         self.start_controller()
 
     def start_controller(self):
         with open(self.log_path, "ab") as log:
-            self._controller = self.libvirt.popen([CONTROLLER, "--socket", _SOCKET], stdout=log, stderr=log)
+            self._controller = self.libvirt.popen([CONTROLLER, "--socket", _SOCKET, *self._arguments], stdout=log, stderr=log)
 
     def kill_controller(self):
         pid = self.libvirt.run(["pidof", "acma-controller"]).stdout.split()[0]
@@ -130,6 +131,62 @@ def neither_the_controllers_nor_libvirtds_death_shrinks_a_guest(kernel):
             return host.actual("vm1") == 700 * MIB
 
         wait_until(follows, 90, host.log, every_s=2)
+
+
+def _mem_total():
+    with open("/proc/meminfo", encoding="utf-8") as file:
+        return int(file.readline().split()[1]) << 10
+
+
+class _Crowded:
+    """A host whose VMs may have `budget` bytes together, and the two guests on it, which may have a GiB each."""
+
+    def __init__(self, libvirt, budget, guests):
+        self.config = libvirt.directory + "/controller.toml"
+        with open(self.config, "w", encoding="utf-8") as file:
+            file.write(f'host-reserve = "{(_mem_total() - budget) >> 10}KiB"\n')
+        self.host = _Host(libvirt, ["--config", self.config])
+        self.guests = guests
+        self.most_granted = 0
+
+    def watch(self):
+        """What is promised now; never more than there is."""
+        found = json.loads(self.host.ctl("list", "--json").stdout)
+        granted, budget = found["host"]["granted_bytes"], found["host"]["budget_bytes"]
+        self.most_granted = max(self.most_granted, granted)
+        return {vm["name"]: vm["balloon_target_bytes"] for vm in found["vms"]}, granted, budget
+
+    def state(self):
+        return f"{self.watch()} {[guest.run('cat /tmp/w.log; acma-agent status') for guest in self.guests]} {self.host.log()}"
+
+
+def _works(guest):
+    lines = guest.run("grep rounds /tmp/w.log", check=False).output.splitlines()
+    return bool(lines) and json.loads(lines[-1])["rounds"] > 0
+
+
+@case(each={"kernel": ["7.3"]}, full_each=["6.12"], timeout_s=600)
+def memory_goes_to_the_guest_that_needs_it_and_never_more_than_there_is(kernel):
+    options = Options(kernel=kernel, memory_mib=1024, balloon_driver="shim", swap="zram:512", add=[AGENT, DEADMAN, WORKLOAD])
+    policy = Policy("256MiB", "1GiB", psi="0.5%")
+    with Libvirt() as libvirt, libvirt.guest("vm1", options, policy=policy) as one, libvirt.guest("vm2", options, policy=policy) as two:
+        crowded = _Crowded(libvirt, 1900 * MIB, [one, two])
+        for guest in (one, two):
+            guest.run(_RUN_AGENT)
+        wait_until(lambda: crowded.watch()[1] <= crowded.watch()[2], 90, crowded.state)
+        crowded.most_granted = 0
+        for busy, idle in (("vm1", "vm2"), ("vm2", "vm1")):
+            guest = crowded.guests[busy == "vm2"]
+            guest.run("acma-workload touch --mib 650 --period-ms 200 >/tmp/w.log 2>&1 & echo $! >/tmp/w.pid")
+            wait_until(lambda: _works(guest), 120, crowded.state)
+            grants, _, budget = wait_until(lambda: (seen := crowded.watch())[0][busy] >= 780 * MIB and seen, 60, crowded.state)
+            expect(grants[idle] < grants[busy], str(grants))
+            expect(crowded.most_granted <= budget, f"promised {crowded.most_granted >> 20} MiB of {budget >> 20}")
+            guest.run("kill $(cat /tmp/w.pid); rm /tmp/w.log")
+        for guest in crowded.guests:
+            expect(_guest_status(guest)["oom_kills_total"] == 0, "an OOM kill")
+        told = crowded.host.ctl("explain", "vm1").stdout
+        expect("others" in told or "nobody else" in told, told)
 
 
 @case(timeout_s=300)
