@@ -65,9 +65,10 @@ struct VmSummary {
 struct HostSummary {
     Bytes mem_total;
     Bytes mem_available;
-    Bytes budget;   // what VMs may have together
-    Bytes granted;  // sum of grants and QEMU's own
-    Bytes reserve;
+    Bytes budget;     // what VMs may have together
+    Bytes granted;    // sum of grants and QEMU's own
+    Bytes reserve;    // what the host keeps for itself
+    Bytes reserved;   // of the budget, for VMs that are about to start or to come here
     BasisPoints psi;  // /proc/pressure/memory "some" of the host
     bool libvirt_connected = false;
     bool paused = false;  // `acmactl pause`
@@ -127,6 +128,30 @@ struct PolicyChange {
     std::optional<uint32_t> shares;
     std::optional<Mode> mode;
     bool operator==(const PolicyChange&) const = default;
+};
+
+// Memory that is kept for a VM which is about to start, or to come from another host.
+struct Reservation {
+    uint64_t id = 0;
+    Bytes size;
+    std::string domain;  // whose start uses it up; "": nobody's
+    Micros ends_in{0};
+    bool operator==(const Reservation&) const = default;
+};
+
+// `acmactl reserve`: all of them, or the one that was made or given up.
+struct ReservationList {
+    std::vector<Reservation> reservations;
+    Bytes missing;  // what VMs have to give up before all that is reserved is there
+    bool operator==(const ReservationList&) const = default;
+};
+
+// `acmactl reserve SIZE`. Read with from_json_strict.
+struct ReservationRequest {
+    Bytes size;
+    std::optional<std::string> domain;
+    std::optional<Micros> lasts;  // five minutes unless given
+    bool operator==(const ReservationRequest&) const = default;
 };
 
 // The answer to a request that failed. `code` is to_string(ErrorCode).

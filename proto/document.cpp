@@ -82,6 +82,8 @@ ACMA_DOCUMENT(VmDetail)
 ACMA_DOCUMENT(Explanation)
 ACMA_DOCUMENT(HostSummary)
 ACMA_DOCUMENT(PolicyChange)
+ACMA_DOCUMENT(ReservationList)
+ACMA_DOCUMENT(ReservationRequest)
 ACMA_DOCUMENT(ApiError)
 #undef ACMA_DOCUMENT
 

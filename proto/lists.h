@@ -267,6 +267,7 @@ struct FieldList<HostSummary> {
         field<&HostSummary::budget>("budget_bytes"),
         field<&HostSummary::granted>("granted_bytes"),
         field<&HostSummary::reserve>("reserve_bytes"),
+        field<&HostSummary::reserved>("reserved_bytes"),
         field<&HostSummary::psi>("psi_bp", {.most = k_full_bp.count()}),
         field<&HostSummary::libvirt_connected>("libvirt_connected"),
         field<&HostSummary::paused>("paused"),
@@ -335,6 +336,36 @@ struct FieldList<PolicyChange> {
         field<&PolicyChange::psi>("psi_bp", k_psi_bounds),
         field<&PolicyChange::shares>("shares", k_shares_bounds),
         field<&PolicyChange::mode>("mode"),
+    };
+};
+
+template <>
+struct FieldList<Reservation> {
+    static constexpr std::string_view k_title = "reservation";
+    static constexpr std::array k_fields{
+        field<&Reservation::id>("id"),
+        field<&Reservation::size>("size_bytes"),
+        field<&Reservation::domain>("domain", bytes_to(k_max_name)),
+        field<&Reservation::ends_in>("ends_in_us"),
+    };
+};
+
+template <>
+struct FieldList<ReservationList> {
+    static constexpr std::string_view k_title = "reservations";
+    static constexpr std::array k_fields{
+        field<&ReservationList::reservations>("reservations", list_of(k_max_entries)),
+        field<&ReservationList::missing>("missing_bytes"),
+    };
+};
+
+template <>
+struct FieldList<ReservationRequest> {
+    static constexpr std::string_view k_title = "reservation request";
+    static constexpr std::array k_fields{
+        field<&ReservationRequest::size>("size_bytes"),
+        field<&ReservationRequest::domain>("domain", bytes_to(k_max_name)),
+        field<&ReservationRequest::lasts>("lasts_us"),
     };
 };
 

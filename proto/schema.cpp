@@ -60,7 +60,8 @@ std::vector<ObjectInfo> wire_objects() {
 
 std::vector<ObjectInfo> api_objects() {
     return objects<VmList, HostSummary, VmSummary, Mark, VmDetail, VmAgent, Explanation,
-                   ExplainEntry, PolicyChange, ApiError>();
+                   ExplainEntry, PolicyChange, Reservation, ReservationList, ReservationRequest,
+                   ApiError>();
 }
 
 }  // namespace acma::proto

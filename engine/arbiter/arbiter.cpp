@@ -132,8 +132,8 @@ Decision arbitrate(const Host& host, const std::vector<Guest>& guests) {
         const Guest& guest = guests[i];
         const Bytes fair = std::clamp(shares.fair()[i], std::min(guest.min, guest.max), guest.max);
         // What is promised beyond the budget is given up, however little it is.
-        const bool inside = guest.min <= guest.grant && guest.grant <= guest.max &&
-                            !(beyond && fair < guest.grant);
+        const bool inside =
+            guest.min <= guest.grant && guest.grant <= guest.max && !(beyond && fair < guest.grant);
         if (guest.fixed) {
             decision.grants.push_back({guest.grant, guest.grant, Why::fixed});
         } else if (inside &&
@@ -167,6 +167,7 @@ Decision arbitrate(const Host& host, const std::vector<Guest>& guests) {
         }
     }
     decision.free = free;
+    decision.missing = taken - (host.budget - host.reserved);
     return decision;
 }
 

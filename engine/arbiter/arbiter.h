@@ -64,7 +64,8 @@ struct Grant {
 struct Decision {
     std::vector<Grant> grants;  // as the guests were given
     Bytes free;                 // of the budget, promised to nobody
-    Bytes lacking;              // what is promised, or guaranteed, beyond the budget
+    Bytes lacking;              // what is promised for good, or guaranteed, beyond the budget
+    Bytes missing;              // what has to be given up before all that is reserved is there
 };
 
 // A part of what nobody needs is promised to nobody: it is there at once for whoever needs it.

@@ -26,26 +26,49 @@ std::string vm_path(const std::string& domain) {
     return "/v1/vms/" + host::percent_encode(domain);
 }
 
-// Prints the outcome: the document by `render`, or as JSON, or the error.
-template <typename Document, typename Render>
-Exit run(const Target& target, const Request& request, Render render) {
+template <typename Document>
+struct Asked {
+    Exit exit = Exit::good;  // else it has been said why
+    std::string body;
+    Document document;
+};
+
+template <typename Document>
+Asked<Document> document_of(const Target& target, const Request& request) {
     const Result<Answer> answer = ask(target.socket, request);
     if (!answer) {
-        return complain(Exit::unreachable, answer.error().message);
+        return {complain(Exit::unreachable, answer.error().message), {}, {}};
     }
     if (answer->status != k_ok) {
         const auto error = proto::from_json<proto::ApiError>(answer->body);
-        return complain(answer->status == k_status_not_found ? Exit::not_found : Exit::refused,
-                        error ? error->message : "the controller answers with an error");
+        return {complain(answer->status == k_status_not_found ? Exit::not_found : Exit::refused,
+                         error ? error->message : "the controller answers with an error"),
+                {},
+                {}};
     }
     const Result<Document> document = proto::from_json<Document>(answer->body);
     if (!document) {
-        return complain(Exit::refused,
-                        "the controller's answer is not understood: " + document.error().message);
+        return {complain(Exit::refused,
+                         "the controller's answer is not understood: " + document.error().message),
+                {},
+                {}};
     }
-    const std::string text = target.json ? answer->body : render(*document);
+    return {Exit::good, answer->body, *document};
+}
+
+Exit print(const std::string& text) {
     std::fputs(text.c_str(), stdout);
     return std::fflush(stdout) == 0 ? Exit::good : complain(Exit::refused, "cannot write");
+}
+
+// Prints the outcome: the document by `render`, or as JSON, or the error.
+template <typename Document, typename Render>
+Exit run(const Target& target, const Request& request, Render render) {
+    const auto asked = document_of<Document>(target, request);
+    if (asked.exit != Exit::good) {
+        return asked.exit;
+    }
+    return print(target.json ? asked.body : render(asked.document));
 }
 }  // namespace
 
@@ -68,6 +91,57 @@ Exit set(const Target& target, const std::string& domain, const proto::PolicyCha
         return printable(detail.vm.name) + ": " +
                (detail.vm.policy ? describe(*detail.vm.policy) : "no policy") + "\n";
     });
+}
+
+namespace {
+constexpr const char* k_reservations = "/v1/reservations";
+
+Request ending(uint64_t reservation) {
+    return {"DELETE", k_reservations + ("/" + std::to_string(reservation)), ""};
+}
+}  // namespace
+
+Exit reserve(const Target& target, const proto::ReservationRequest& request,
+             const ReserveOptions& options) {
+    const auto made = document_of<proto::ReservationList>(
+        target, {"POST", k_reservations, proto::to_json(request)});
+    if (made.exit != Exit::good) {
+        return made.exit;
+    }
+    if (made.document.reservations.empty()) {
+        return complain(Exit::refused, "the controller did not say what it reserved");
+    }
+    const uint64_t id = made.document.reservations.front().id;
+    const auto until =
+        std::chrono::steady_clock::now() + std::chrono::duration<double>(options.wait_s);
+    auto now = made;
+    while (now.document.missing > Bytes(0) && std::chrono::steady_clock::now() < until) {
+        std::this_thread::sleep_for(std::chrono::milliseconds(500));
+        now = document_of<proto::ReservationList>(target, {.target = k_reservations});
+        if (now.exit != Exit::good) {
+            return now.exit;
+        }
+    }
+    const Bytes missing = now.document.missing;
+    if (options.wait_s > 0 && missing > Bytes(0)) {
+        (void)ask(target.socket, ending(id));
+        return complain(Exit::refused, "the VMs have not given up enough in time, " +
+                                           human(missing) + " are missing; nothing is reserved");
+    }
+    const proto::ReservationList list{made.document.reservations, missing};
+    return print(target.json ? proto::to_json(list, proto::Layout::indented)
+                             : render_reservations(list));
+}
+
+Exit reservations(const Target& target) {
+    return run<proto::ReservationList>(target, {.target = k_reservations}, render_reservations);
+}
+
+Exit give_up(const Target& target, uint64_t reservation) {
+    return run<proto::ReservationList>(
+        target, ending(reservation), [reservation](const proto::ReservationList&) {
+            return "reservation " + std::to_string(reservation) + " is given up\n";
+        });
 }
 
 Exit top(const Target& target, const TopOptions& options) {

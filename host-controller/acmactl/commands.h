@@ -28,6 +28,13 @@ struct Target {
 [[nodiscard]] Exit explain(const Target& target, const std::string& domain);
 [[nodiscard]] Exit set(const Target& target, const std::string& domain,
                        const proto::PolicyChange& change);
+struct ReserveOptions {
+    double wait_s = 0;  // until it is there; 0: not at all
+};
+[[nodiscard]] Exit reserve(const Target& target, const proto::ReservationRequest& request,
+                           const ReserveOptions& options);
+[[nodiscard]] Exit reservations(const Target& target);
+[[nodiscard]] Exit give_up(const Target& target, uint64_t reservation);
 // `count` 0: until it is stopped. Redraws on a terminal, else prints plain lines.
 struct TopOptions {
     double interval_s = 1;

@@ -50,6 +50,29 @@ Result<proto::PolicyChange> read_change(const PolicyTexts& texts) {
     return change;
 }
 
+struct ReserveTexts {
+    std::optional<std::string> size, domain;
+    double for_s = 300;
+    uint64_t free = 0;
+    ReserveOptions options;
+};
+
+Exit run_reserve(const Target& target, const ReserveTexts& texts) {
+    if (texts.free != 0) {
+        return give_up(target, texts.free);
+    }
+    if (!texts.size) {
+        return reservations(target);
+    }
+    const Result<Bytes> size = parse_size(*texts.size);
+    if (!size) {
+        std::fprintf(stderr, "acmactl: reserve: %s\n", size.error().message.c_str());
+        return Exit::usage;
+    }
+    return reserve(target, {*size, texts.domain, Micros(static_cast<int64_t>(texts.for_s * 1e6))},
+                   texts.options);
+}
+
 Exit run_set(const Target& target, const std::string& domain, const PolicyTexts& texts) {
     const Result<proto::PolicyChange> change = read_change(texts);
     if (!change) {
@@ -123,6 +146,26 @@ int run(int argc, char** argv) {
         ->capture_default_str();
     top_verb->add_option("--count", top_options.count, "End after this many; 0: never")
         ->check(CLI::Range(uint64_t{0}, uint64_t{1'000'000'000}));
+
+    ReserveTexts reserve_texts;
+    CLI::App* reserve_verb =
+        verb("reserve", "Keep memory free for a VM that is to come; without SIZE: what is reserved",
+             [&target, &reserve_texts] { return run_reserve(target, reserve_texts); });
+    takes_json(reserve_verb);
+    reserve_verb->add_option("SIZE", reserve_texts.size, "How much, such as 4GiB");
+    reserve_verb->add_option("--domain", reserve_texts.domain,
+                             "Name or UUID of the domain whose start uses it up");
+    const CLI::Validator day = CLI::Range(1.0, 86400.0);
+    reserve_verb->add_option("--for", reserve_texts.for_s, "Seconds after which it ends unused")
+        ->check(day)
+        ->capture_default_str();
+    reserve_verb
+        ->add_option("--wait", reserve_texts.options.wait_s,
+                     "Seconds to wait until VMs have given up enough; then it is given up")
+        ->check(day);
+    reserve_verb->add_option("--free", reserve_texts.free, "Give up the reservation of this number")
+        ->check(CLI::PositiveNumber)
+        ->excludes("SIZE");
 
     app.failure_message([](const CLI::App* of, const CLI::Error& error) {
         return "acmactl: " + std::string(error.what()) + "\nRun acmactl " +

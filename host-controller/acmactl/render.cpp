@@ -84,8 +84,9 @@ std::string vm_table(const std::vector<VmSummary>& vms) {
 
 std::string host_line(const proto::HostSummary& host) {
     std::string line = "host " + human(host.mem_total) + ", available " +
-                       human(host.mem_available) + ", granted " + human(host.granted) + ", psi " +
-                       human(host.psi);
+                       human(host.mem_available) + ", granted " + human(host.granted) + " of " +
+                       human(host.budget) + ", psi " + human(host.psi);
+    line += host.reserved > Bytes(0) ? ", reserved " + human(host.reserved) : "";
     line += host.libvirt_connected ? "" : ", libvirt is not connected";
     line += host.dry_run ? ", dry run" : "";
     return line + "\n";
@@ -165,6 +166,18 @@ std::string render_list(const proto::VmList& list) {
     return vm_table(list.vms) + (list.host.libvirt_connected ? "" : "libvirt is not connected\n") +
            (list.host.dry_run ? "dry run: nothing is written, neither to domains nor to agents\n"
                               : "");
+}
+
+std::string render_reservations(const proto::ReservationList& list) {
+    std::vector<Row> rows{{"RESERVATION", "SIZE", "ENDS-IN", "FOR"}};
+    for (const proto::Reservation& reservation : list.reservations) {
+        rows.push_back({std::to_string(reservation.id), human(reservation.size),
+                        human(reservation.ends_in),
+                        or_dash(!reservation.domain.empty(), printable(reservation.domain))});
+    }
+    return table(rows, 2) + (list.missing > Bytes(0)
+                                 ? "VMs still have to give up " + human(list.missing) + "\n"
+                                 : "all of it is there\n");
 }
 
 std::string render_detail(const proto::VmDetail& detail) {

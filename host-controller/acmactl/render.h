@@ -9,6 +9,7 @@
 namespace acma::ctl {
 
 [[nodiscard]] std::string render_list(const proto::VmList& list);
+[[nodiscard]] std::string render_reservations(const proto::ReservationList& list);
 [[nodiscard]] std::string render_detail(const proto::VmDetail& detail);
 [[nodiscard]] std::string render_explanation(const proto::Explanation& explanation);
 // One refresh of `top`: the host in a line, then the VMs, largest first.

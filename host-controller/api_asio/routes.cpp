@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "host-controller/api_asio/routes.h"
 
+#include <charconv>
 #include <utility>
 #include <vector>
 
@@ -66,10 +67,6 @@ ApiResponse health(Fleet& fleet) {
 
 void set_policy(Fleet& fleet, const std::string& domain, const ApiRequest& request,
                 const Respond& respond) {
-    if (request.entrance != Entrance::unix_socket) {
-        return respond(error_response(
-            k_forbidden, {ErrorCode::permission, "changes are taken over the unix socket only"}));
-    }
     const auto change = proto::from_json_strict<proto::PolicyChange>(request.body);
     if (!change) {
         return respond(error_response(k_bad_request, change.error()));
@@ -77,6 +74,21 @@ void set_policy(Fleet& fleet, const std::string& domain, const ApiRequest& reque
     fleet.change_policy(domain, *change, [respond](const Result<proto::VmDetail>& changed) {
         respond(json_or_error(changed));
     });
+}
+
+ApiResponse reserve(Fleet& fleet, const ApiRequest& request) {
+    const auto wanted = proto::from_json_strict<proto::ReservationRequest>(request.body);
+    return wanted ? json_or_error(fleet.reserve(*wanted))
+                  : error_response(k_bad_request, wanted.error());
+}
+
+ApiResponse give_up(Fleet& fleet, const std::string& number) {
+    uint64_t id = 0;
+    const auto [end, error] = std::from_chars(number.data(), number.data() + number.size(), id);
+    if (error != std::errc() || end != number.data() + number.size()) {
+        return error_response(k_bad_request, {ErrorCode::invalid, "a reservation is a number"});
+    }
+    return json_or_error(fleet.give_up(id));
 }
 
 // "/v1/vms/a%20b/explain" -> {"v1", "vms", "a b", "explain"}; a query is no part of any of ours.
@@ -100,13 +112,42 @@ Result<std::vector<std::string>> split_target(std::string_view target) {
     }
 }
 
-enum class Resource { none, metrics, health, list, show, explain, policy };
+enum class Resource {
+    none,
+    metrics,
+    health,
+    list,
+    show,
+    explain,
+    policy,
+    reservations,
+    reservation
+};
+
+// What may be done with it.
+bool takes(Resource resource, std::string_view method) {
+    switch (resource) {
+        case Resource::policy:
+            return method == "POST";
+        case Resource::reservations:
+            return method == "GET" || method == "POST";
+        case Resource::reservation:
+            return method == "DELETE";
+        default:
+            return method == "GET";
+    }
+}
 
 Resource resource_of(const std::vector<std::string>& path) {
     if (path.size() == 1) {
         return path[0] == "metrics"   ? Resource::metrics
                : path[0] == "healthz" ? Resource::health
                                       : Resource::none;
+    }
+    if (path[0] == "v1" && path[1] == "reservations") {
+        return path.size() == 2   ? Resource::reservations
+               : path.size() == 3 ? Resource::reservation
+                                  : Resource::none;
     }
     if (path[0] != "v1" || path[1] != "vms" || (path.size() > 2 && path[2].empty())) {
         return Resource::none;
@@ -137,8 +178,11 @@ ApiResponse read(Fleet& fleet, Resource resource, const std::vector<std::string>
             return json_or_error(fleet.detail(path[2]));
         case Resource::explain:
             return json_or_error(fleet.explain(path[2]));
+        case Resource::reservations:
+            return json(fleet.reservations());
         case Resource::none:
         case Resource::policy:
+        case Resource::reservation:
             break;
     }
     return error_response(k_not_found, {ErrorCode::not_found, "there is no such resource"});
@@ -156,16 +200,23 @@ void handle_request(Fleet& fleet, const ApiRequest& request, const Respond& resp
         return respond(error_response(k_bad_request, path.error()));
     }
     const Resource resource = resource_of(*path);
-    const std::string_view method = resource == Resource::policy ? "POST" : "GET";
-    if (resource != Resource::none && request.method != method) {
+    if (resource != Resource::none && !takes(resource, request.method)) {
         return respond(error_response(
             k_method_not_allowed,
-            {ErrorCode::invalid, "this resource takes " + std::string(method) + " only"}));
+            {ErrorCode::invalid, "this resource does not take " + request.method.substr(0, 16)}));
+    }
+    if (resource == Resource::none || request.method == "GET") {
+        return respond(read(fleet, resource, *path));
+    }
+    if (request.entrance != Entrance::unix_socket) {
+        return respond(error_response(
+            k_forbidden, {ErrorCode::permission, "changes are taken over the unix socket only"}));
     }
     if (resource == Resource::policy) {
         return set_policy(fleet, (*path)[2], request, respond);
     }
-    respond(read(fleet, resource, *path));
+    respond(resource == Resource::reservations ? reserve(fleet, request)
+                                               : give_up(fleet, (*path)[2]));
 }
 
 }  // namespace acma::host

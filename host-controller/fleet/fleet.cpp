@@ -10,6 +10,8 @@
 namespace acma::host {
 
 namespace {
+constexpr Micros k_reservation_lasts{300'000'000};
+
 template <typename... Handlers>
 struct Overloaded : Handlers... {
     using Handlers::operator()...;
@@ -98,6 +100,10 @@ void Fleet::seen(const DomainFacts& facts, bool policy_written) {
     const VmSettings settings{.rules = &settings_.rules,
                               .dry_run = settings_.dry_run,
                               .arbitrated = host_.mem_total > Bytes(0)};
+    if (const auto used = reservations_.use(facts.name, facts.vm.uuid)) {
+        log(false, facts.name + ": the " + human(used->size) +
+                       " that were reserved for it are its own now");
+    }
     Vm& vm = vms_.try_emplace(facts.vm, settings, facts, now).first->second;
     log(false, facts.name + ": found, RAM " + human(facts.ram));
     carry_out(facts.vm, vm.start(now));
@@ -132,6 +138,10 @@ void Fleet::tick() {
     for (auto& [id, vm] : vms_) {
         carry_out(id, vm.tick(now));
     }
+    for (const arbiter::Reservation& ended : reservations_.end(now.mono)) {
+        log(true, "reservation " + std::to_string(ended.id) + " of " + human(ended.size) +
+                      (ended.domain.empty() ? "" : " for " + ended.domain) + " has ended unused");
+    }
     arbitrate(now);
 }
 
@@ -141,8 +151,9 @@ void Fleet::arbitrate(Now now) {
     }
     host_.reserve = settings_.host_reserve.value_or(host_.mem_total / 16);
     host_.budget = host_.mem_total - host_.reserve;
+    host_.reserved = reservations_.total();
     const arbiter::Host host{.budget = host_.budget,
-                             .reserved = Bytes(0),
+                             .reserved = host_.reserved,
                              .strained = host_.mem_available < host_.reserve / 2};
     std::vector<VmId> ids;
     std::vector<arbiter::Guest> guests;
@@ -151,6 +162,7 @@ void Fleet::arbitrate(Now now) {
         guests.push_back(vm.claim(now));
     }
     const arbiter::Decision decision = arbiter::arbitrate(host, guests);
+    missing_ = decision.missing;
     const bool lacking = decision.lacking > Bytes(0);
     if (lacking != std::exchange(lacking_, lacking)) {
         log(lacking, lacking ? "what the VMs are guaranteed exceeds the host's budget of " +
@@ -267,6 +279,45 @@ Result<proto::Explanation> Fleet::explain(std::string_view domain) const {
     proto::Explanation explanation{vm.facts().name, vm.facts().vm.uuid, {}};
     explanation.entries.assign(vm.history().entries().begin(), vm.history().entries().end());
     return explanation;
+}
+
+proto::Reservation Fleet::show(const arbiter::Reservation& reservation) const {
+    return {reservation.id, reservation.size, reservation.domain,
+            std::max(Micros(0), reservation.until - outside_.clock().mono)};
+}
+
+Result<proto::ReservationList> Fleet::reserve(const proto::ReservationRequest& request) {
+    if (host_.budget > Bytes(0) && request.size > host_.budget) {
+        return Error{ErrorCode::invalid,
+                     human(request.size) +
+                         " is more than all VMs of this host may have together, " +
+                         human(host_.budget)};
+    }
+    const Now now = outside_.clock();
+    const auto made = reservations_.add(request.size, request.domain.value_or(""),
+                                        request.lasts.value_or(k_reservation_lasts), now.mono);
+    if (!made) {
+        return made.error();
+    }
+    arbitrate(now);
+    return proto::ReservationList{{show(*made)}, missing_};
+}
+
+Result<proto::ReservationList> Fleet::give_up(uint64_t reservation) {
+    const auto gone = reservations_.give_up(reservation);
+    if (!gone) {
+        return gone.error();
+    }
+    arbitrate(outside_.clock());
+    return proto::ReservationList{{show(*gone)}, missing_};
+}
+
+proto::ReservationList Fleet::reservations() const {
+    proto::ReservationList list{{}, missing_};
+    for (const arbiter::Reservation& reservation : reservations_.all()) {
+        list.reservations.push_back(show(reservation));
+    }
+    return list;
 }
 
 std::optional<Policy> Fleet::policy_to_change(const VmId& vm) const {

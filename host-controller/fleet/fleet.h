@@ -11,6 +11,7 @@
 #include <string_view>
 #include <vector>
 
+#include "engine/arbiter/reservations.h"
 #include "engine/base/result.h"
 #include "host-controller/config/config.h"
 #include "host-controller/ports.h"
@@ -50,6 +51,12 @@ class Fleet {
     using Changed = std::function<void(const Result<proto::VmDetail>&)>;
     void change_policy(std::string_view domain, const proto::PolicyChange& change, Changed done);
 
+    // Keeps memory of the budget free for a VM that is to come; its start uses it up. Not kept
+    // across a restart of the controller.
+    [[nodiscard]] Result<proto::ReservationList> reserve(const proto::ReservationRequest& request);
+    [[nodiscard]] Result<proto::ReservationList> give_up(uint64_t reservation);
+    [[nodiscard]] proto::ReservationList reservations() const;
+
     [[nodiscard]] const std::map<VmId, Vm>& vms() const { return vms_; }
 
   private:
@@ -61,6 +68,7 @@ class Fleet {
     void write_balloon(const VmId& vm, Bytes target);
     void write_note(const VmId& vm, const StateNote& note);
     void log(bool warning, const std::string& text) { outside_.log(warning, text); }
+    [[nodiscard]] proto::Reservation show(const arbiter::Reservation& reservation) const;
     [[nodiscard]] std::optional<Policy> policy_to_change(const VmId& vm) const;
     [[nodiscard]] Result<VmId> find(std::string_view domain) const;
 
@@ -76,7 +84,9 @@ class Fleet {
     std::map<VmId, Posted> posted_;
     uint64_t posts_ = 0;
     proto::HostSummary host_;
-    bool lacking_ = false;     // the guarantees do not fit
+    bool lacking_ = false;  // the guarantees do not fit
+    arbiter::Reservations reservations_;
+    Bytes missing_;            // by the last arbitration
     std::string last_outage_;  // said once, not at every attempt to reconnect
 };
 

@@ -185,6 +185,12 @@ def memory_goes_to_the_guest_that_needs_it_and_never_more_than_there_is(kernel):
             guest.run("kill $(cat /tmp/w.pid); rm /tmp/w.log")
         for guest in crowded.guests:
             expect(_guest_status(guest)["oom_kills_total"] == 0, "an OOM kill")
+        crowded.host.ctl("reserve", "700MiB", "--domain", "vm3", "--wait", "60")
+        _, granted, budget = crowded.watch()
+        expect(granted + 700 * MIB <= budget, f"{granted >> 20} MiB are promised beside 700 reserved of {budget >> 20}")
+        refused = crowded.host.ctl("reserve", "1700MiB", "--wait", "3", check=False)
+        expect(refused.returncode == 1 and "missing" in refused.stderr, str(refused))
+        expect("vm3" in crowded.host.ctl("reserve").stdout and "1700" not in crowded.host.ctl("reserve").stdout, "what was refused is reserved")
         told = crowded.host.ctl("explain", "vm1").stdout
         expect("others" in told or "nobody else" in told, told)
 

@@ -26,7 +26,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
         return 0;
     }
     const std::string_view text = acma::fuzz::as_text(data + 1, size - 1);
-    switch (data[0] % 5) {
+    switch (data[0] % 6) {
         case 0:
             check<acma::AgentStatus>(text);
             break;
@@ -38,6 +38,9 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
             break;
         case 3:
             check<Explanation>(text);
+            break;
+        case 4:
+            check<ReservationRequest>(text);
             break;
         default:
             check<PolicyChange>(text);

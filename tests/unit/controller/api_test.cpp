@@ -82,6 +82,26 @@ class RoutesTest : public testing::Test {
                                [](bool, const std::string&) {}}};
 };
 
+TEST_F(RoutesTest, ReservesAndGivesUpOverTheSocketOnly) {
+    const std::string body = R"({"size_bytes":1073741824,"domain":"new"})";
+    EXPECT_EQ(ask("POST", "/v1/reservations", body, Entrance::tcp).status, 403U);
+    EXPECT_EQ(ask("POST", "/v1/reservations", R"({"size_bytes":1,"sice":2})").status, 400U);
+    const ApiResponse made = ask("POST", "/v1/reservations", body);
+    ASSERT_EQ(made.status, 200U) << made.body;
+    const auto list = proto::from_json<proto::ReservationList>(made.body);
+    ASSERT_TRUE(list);
+    EXPECT_EQ(list->reservations.at(0).domain, "new");
+    EXPECT_EQ(
+        ask("GET", "/v1/reservations", "", Entrance::tcp).body.find("\"new\"") != std::string::npos,
+        true);
+    EXPECT_EQ(ask("DELETE", "/v1/reservations/x").status, 400U);
+    EXPECT_EQ(ask("DELETE", "/v1/reservations/7").status, 404U);
+    const std::string path = "/v1/reservations/" + std::to_string(list->reservations[0].id);
+    EXPECT_EQ(ask("DELETE", path, "", Entrance::tcp).status, 403U);
+    EXPECT_EQ(ask("DELETE", path).status, 200U);
+    EXPECT_EQ(ask("DELETE", path).status, 404U);
+}
+
 TEST_F(RoutesTest, ListsVms) {
     const ApiResponse response = ask("GET", "/v1/vms");
     EXPECT_EQ(response.status, 200U);
@@ -145,6 +165,8 @@ TEST_F(RoutesTest, SaysWhatThereIsNot) {
     EXPECT_EQ(ask("POST", "/v1/vms").status, 405U);
     EXPECT_EQ(ask("GET", "/v1/vms/web/policy").status, 405U);
     EXPECT_EQ(ask("DELETE", "/metrics").status, 405U);
+    EXPECT_EQ(ask("DELETE", "/v1/reservations").status, 405U);
+    EXPECT_EQ(ask("GET", "/v1/reservations/1").status, 405U);
 }
 
 TEST_F(RoutesTest, IsHealthyWhileLibvirtIsConnected) {

@@ -181,6 +181,39 @@ TEST_F(FleetTest, PromisesNoMoreThanTheHostHas) {
     }
 }
 
+TEST_F(FleetTest, KeepsWhatIsReservedUntilItsDomainStarts) {
+    Fleet fleet = make(false, {}, 200_MiB);
+    fleet.host().mem_total = fleet.host().mem_available = 3_GiB + 200_MiB;
+    settle(fleet, domain("web", 1));
+    fleet.tick();
+    EXPECT_EQ(fleet.reserve({4_GiB, {}, {}}).error().code, ErrorCode::invalid) << "never there";
+    const auto made = fleet.reserve({1_GiB + 512_MiB, "db", {}});
+    ASSERT_TRUE(made) << made.error().message;
+    EXPECT_EQ(made->missing, 512_MiB) << "web may have 2 GiB of 3";
+    EXPECT_EQ(fleet.list().host.reserved, 1_GiB + 512_MiB);
+    clock += Seconds(1);
+    fleet.tick();
+    EXPECT_EQ(hypervisor.calls.back().what, "balloon") << "somebody has to give it up";
+    fleet.on_hypervisor(DomainSeen{domain("db", 2), false});
+    EXPECT_TRUE(fleet.reservations().reservations.empty());
+    EXPECT_THAT(log, HasSubstr("db: the 1.5 GiB that were reserved for it"));
+}
+
+TEST_F(FleetTest, ReservationsEndAndAreGivenUp) {
+    Fleet fleet = make();
+    fleet.host().mem_total = fleet.host().mem_available = 4_GiB;
+    fleet.tick();
+    ASSERT_TRUE(fleet.reserve({1_GiB, {}, Seconds(5)}));
+    const auto second = fleet.reserve({1_GiB, {}, {}});
+    ASSERT_TRUE(second);
+    clock += Seconds(6);
+    fleet.tick();
+    EXPECT_EQ(fleet.reservations().reservations.size(), 1U);
+    EXPECT_THAT(log, HasSubstr("has ended unused"));
+    EXPECT_TRUE(fleet.give_up(second->reservations[0].id));
+    EXPECT_EQ(fleet.give_up(second->reservations[0].id).error().code, ErrorCode::not_found);
+}
+
 TEST_F(FleetTest, ChangesNothingWhenLibvirtComesBackAndAllIsAsBefore) {
     Fleet fleet = make();
     settle(fleet, domain("web", 1));

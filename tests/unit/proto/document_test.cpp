@@ -27,6 +27,8 @@ TEST(Documents, RoundTrip) {
     expect_round_trip(samples::explanation());
     expect_round_trip(samples::host());
     expect_round_trip(samples::policy_change());
+    expect_round_trip(samples::reservation_list());
+    expect_round_trip(samples::reservation_request());
     expect_round_trip(samples::api_error());
 }
 

@@ -159,6 +159,9 @@ TEST(FieldLists, RefuseEachBadFieldOfTheApiByName) {
     check_struct(samples::explain_entry());
     check_struct(samples::explanation());
     check_struct(samples::policy_change());
+    check_struct(samples::reservation());
+    check_struct(samples::reservation_list());
+    check_struct(samples::reservation_request());
     check_struct(samples::api_error());
 }
 

@@ -95,6 +95,7 @@ inline HostSummary host() {
             .budget = Bytes(6'003),
             .granted = Bytes(6'004),
             .reserve = Bytes(6'005),
+            .reserved = Bytes(6'006),
             .psi = 5_bp,
             .libvirt_connected = true,
             .paused = false,
@@ -134,6 +135,18 @@ inline PolicyChange policy_change() {
             .psi = 20_bp,
             .shares = 2000,
             .mode = Mode::automatic};
+}
+
+inline Reservation reservation() {
+    return {.id = 7, .size = 4_GiB, .domain = "web-2", .ends_in = Micros(300'000'000)};
+}
+
+inline ReservationList reservation_list() {
+    return {.reservations = {reservation()}, .missing = 1_GiB};
+}
+
+inline ReservationRequest reservation_request() {
+    return {.size = 4_GiB, .domain = "web-2", .lasts = Micros(60'000'000)};
 }
 
 inline ApiError api_error() {
