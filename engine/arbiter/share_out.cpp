@@ -12,7 +12,7 @@ std::vector<Bytes> share_out(Bytes amount, const std::vector<Claim>& claims) {
     std::erase_if(order, [&claims](size_t i) { return claims[i].shares == 0; });
     // Whoever wants least for his shares is satisfied first, and leaves the rest to the others.
     std::stable_sort(order.begin(), order.end(), [&claims](size_t a, size_t b) {
-        using Wide = unsigned __int128;
+        __extension__ using Wide = unsigned __int128;
         return Wide{claims[a].wants.count()} * claims[b].shares <
                Wide{claims[b].wants.count()} * claims[a].shares;
     });
