@@ -8,6 +8,7 @@
 #include <CLI/CLI.hpp>
 
 #include "host-controller/acmactl/commands.h"
+#include "host-controller/acmactl/simulate.h"
 #include "host-controller/metadata/policy_patch.h"
 
 namespace acma::ctl {
@@ -166,6 +167,21 @@ int run(int argc, char** argv) {
     reserve_verb->add_option("--free", reserve_texts.free, "Give up the reservation of this number")
         ->check(CLI::PositiveNumber)
         ->excludes("SIZE");
+
+    SimulateOptions simulate_options;
+    CLI::App* simulate_verb =
+        verb("simulate", "A scenario on a simulated host, under ours and others' policies",
+             [&target, &simulate_options] {
+                 simulate_options.json = target.json;
+                 return simulate(simulate_options);
+             });
+    simulate_verb->add_option("SCENARIO", simulate_options.scenario, "--list names them");
+    simulate_verb->add_flag("--list", simulate_options.list, "Lists the scenarios");
+    simulate_verb->add_option("--policy", simulate_options.policy,
+                              "Only acma, mom, proxmox or static");
+    simulate_verb->add_option("--seed", simulate_options.seed, "Of what is left to chance")
+        ->capture_default_str();
+    takes_json(simulate_verb);
 
     app.failure_message([](const CLI::App* of, const CLI::Error& error) {
         return "acmactl: " + std::string(error.what()) + "\nRun acmactl " +

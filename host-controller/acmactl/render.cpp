@@ -6,37 +6,15 @@
 #include <ctime>
 #include <vector>
 
+#include "host-controller/acmactl/table.h"
+
 namespace acma::ctl {
 
 namespace {
 using proto::VmSummary;
-using Row = std::vector<std::string>;
 
 std::string or_dash(bool known, const std::string& text) {
     return known ? text : "-";
-}
-
-// Columns as wide as their longest cell, two spaces between; the first one is a name, the rest are
-// right-aligned figures up to `figures`, then words.
-std::string table(const std::vector<Row>& rows, size_t figures) {
-    std::vector<size_t> widths(rows.front().size());
-    for (const Row& row : rows) {
-        for (size_t i = 0; i < row.size(); ++i) {
-            widths[i] = std::max(widths[i], row[i].size());
-        }
-    }
-    std::string text;
-    for (const Row& row : rows) {
-        std::string line;
-        for (size_t i = 0; i < row.size(); ++i) {
-            const std::string pad(widths[i] - row[i].size(), ' ');
-            const bool right = i > 0 && i <= figures;
-            line += (i == 0 ? "" : "  ") + (right ? pad + row[i] : row[i] + pad);
-        }
-        line.erase(line.find_last_not_of(' ') + 1);
-        text += line + "\n";
-    }
-    return text;
 }
 
 std::string mark_words(const VmSummary& vm) {

@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "host-controller/acmactl/simulate.h"
+
+#include <algorithm>
+#include <array>
+#include <cstdio>
+
+#include "host-controller/acmactl/render.h"
+#include "host-controller/acmactl/table.h"
+#include "proto/simulation_json.h"
+
+namespace acma::ctl {
+
+namespace {
+using simulation::Results;
+
+std::string fixed(double value, int digits, const char* unit) {
+    std::array<char, 64> text{};
+    (void)std::snprintf(text.data(), text.size(), "%.*f%s", digits, value, unit);
+    return text.data();
+}
+
+double seconds(Micros duration) {
+    return std::chrono::duration<double>(duration).count();
+}
+
+std::string met(const Results& results) {
+    if (results.demand_fits == Micros(0)) {
+        return "-";
+    }
+    const double share = seconds(results.demand_met) / seconds(results.demand_fits);
+    // Rounded down: 99.999 % is not all.
+    return fixed(static_cast<double>(static_cast<int64_t>(share * 1e5)) / 1e3, 3, " %");
+}
+
+std::string changes(const Results& results, uint64_t vms) {
+    const double minutes = seconds(results.counted) / 60 * static_cast<double>(vms);
+    return minutes > 0 ? fixed(static_cast<double>(results.target_changes) / minutes, 2, "") : "-";
+}
+
+std::string or_never(const std::optional<Micros>& duration) {
+    return duration ? fixed(seconds(*duration), 1, " s") : "never";
+}
+
+Row row_of(const simulation::PolicyResults& of, uint64_t vms) {
+    const Results& results = of.results;
+    return {of.policy,
+            met(results),
+            fixed(seconds(results.stalled), 1, " s"),
+            human(results.host_free_min),
+            human(results.host_swap_max),
+            human(results.unbacked_max),
+            changes(results, vms)};
+}
+
+Exit misused(const std::string& message) {
+    std::fprintf(stderr, "acmactl: %s\n", printable(message).c_str());
+    return Exit::usage;
+}
+
+Exit print(const std::string& text) {
+    std::fputs(text.c_str(), stdout);
+    return std::fflush(stdout) == 0 ? Exit::good : Exit::refused;
+}
+}  // namespace
+
+std::string render_scenarios() {
+    std::vector<Row> rows{{"SCENARIO", "WHAT"}};
+    for (const auto& [name, what] : simulation::scenario_names()) {
+        rows.push_back({std::string(name), std::string(what)});
+    }
+    return table(rows, 0);
+}
+
+std::string render_simulation(const simulation::Report& report) {
+    Row header{"POLICY",        "DEMAND-MET", "STALL",      "HOST-FREE-MIN",
+               "HOST-SWAP-MAX", "UNBACKED",   "CHANGES/MIN"};
+    const auto any = [&report](const std::optional<Micros> Results::*member) {
+        return std::any_of(
+            report.policies.begin(), report.policies.end(),
+            [member](const auto& each) { return (each.results.*member).has_value(); });
+    };
+    const bool doubling = any(&Results::double_need);
+    const bool reservation = any(&Results::reservation);
+    if (doubling) {
+        header.emplace_back("DOUBLE-NEED");
+    }
+    if (reservation) {
+        header.emplace_back("RESERVATION");
+    }
+    std::vector<Row> rows{header};
+    for (const auto& each : report.policies) {
+        Row row = row_of(each, report.vms);
+        if (doubling) {
+            row.push_back(or_never(each.results.double_need));
+        }
+        if (reservation) {
+            row.push_back(or_never(each.results.reservation));
+        }
+        rows.push_back(std::move(row));
+    }
+    return report.scenario + ": " + report.what + "\n" + std::to_string(report.vms) + " VMs of " +
+           human(report.max_mem) + " on a host of " + human(report.memory) + ", budget " +
+           human(report.budget) + ", seed " + std::to_string(report.seed) + "\n\n" +
+           table(rows, header.size());
+}
+
+Exit simulate(const SimulateOptions& options) {
+    if (options.list) {
+        return print(render_scenarios());
+    }
+    if (options.scenario.empty()) {
+        return misused("simulate: give a scenario; --list names them");
+    }
+    const auto& policies = simulation::policies();
+    if (!options.policy.empty() &&
+        std::none_of(policies.begin(), policies.end(),
+                     [&options](const auto& each) { return each.name == options.policy; })) {
+        return misused("simulate: there is no policy '" + options.policy +
+                       "', only acma, mom, proxmox and static");
+    }
+    const auto scenario = simulation::make_scenario(options.scenario, options.seed);
+    if (!scenario) {
+        return misused("simulate: " + scenario.error().message + "; --list names them");
+    }
+    const simulation::Report report = simulation::simulate(*scenario, options.seed, options.policy);
+    return print(options.json ? proto::to_json(report, proto::Layout::indented)
+                              : render_simulation(report));
+}
+
+}  // namespace acma::ctl
