@@ -38,6 +38,8 @@ struct FieldList<Report> {
         field<&Report::memory>("memory_bytes"),
         field<&Report::budget>("budget_bytes"),
         field<&Report::max_mem>("max_mem_bytes"),
+        field<&Report::reservation>("reservation_bytes"),
+        field<&Report::doubling>("doubling"),
         field<&Report::policies>("policies"),
     };
 };

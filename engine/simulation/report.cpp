@@ -9,7 +9,11 @@ Report simulate(const Scenario& scenario, uint64_t seed, std::string_view policy
                   .seed = seed,
                   .vms = scenario.vms.size(),
                   .memory = scenario.memory,
-                  .budget = scenario.budget()};
+                  .budget = scenario.budget(),
+                  .doubling = scenario.doubling.has_value()};
+    if (scenario.reservation) {
+        report.reservation = scenario.reservation->size;
+    }
     for (const VmConfig& vm : scenario.vms) {
         report.max_mem += vm.policy.max_mem;
     }

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -24,7 +25,9 @@ struct Report {
     uint64_t vms = 0;
     Bytes memory;
     Bytes budget;
-    Bytes max_mem;  // of all VMs together
+    Bytes max_mem;                     // of all VMs together
+    std::optional<Bytes> reservation;  // that is asked for
+    bool doubling = false;             // a VM doubles its need
     std::vector<PolicyResults> policies;
     bool operator==(const Report&) const = default;
 };

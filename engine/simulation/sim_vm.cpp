@@ -75,27 +75,24 @@ void SimVm::slice(Time now, Micros span) {
 void SimVm::change_load(Time now, Micros span) {
     const Load load = config_.demand.at(now - Time{});
     const Bytes touched = over(k_touch_per_s, span);
+    const Bytes cooling = std::min(wants_.hot - load.hot, load.cold - wants_.cold);
+    const Bytes to_warm = std::min(load.hot - wants_.hot, wants_.cold - load.cold);
+    const Bytes warming = std::min(to_warm, touched);
     const Load next{std::min(load.hot, wants_.hot + touched),
-                    std::min(load.cold, wants_.cold + touched)};
+                    std::min(load.cold, wants_.cold + cooling + touched) + (to_warm - warming)};
     if (next == wants_) {
         return;
     }
     // What was never had cannot become cold.
-    const Bytes had = hot_in_ + hot_out_;
-    if (next.hot < had && next.cold > wants_.cold) {
-        const Bytes cooled = std::min(had - next.hot, next.cold - wants_.cold);
-        const Bytes out = take(hot_out_, cooled);
-        cold_out_ += out;
-        cold_in_ += take(hot_in_, cooled - out);
-    }
-    if (next.hot > had && next.cold < wants_.cold) {
-        // Nobody knows beforehand which part will be wanted: the same share of both.
-        const Bytes warmed = std::min({next.hot - had, wants_.cold - next.cold, wants_.cold});
-        const Bytes out(detail::mul_div_saturating(warmed.count(), cold_out_.count(),
-                                                   (cold_in_ + cold_out_).count()));
-        hot_out_ += take(cold_out_, out);
-        hot_in_ += take(cold_in_, warmed - out);
-    }
+    const Bytes cooled = std::min(cooling, hot_in_ + hot_out_ - next.hot);
+    const Bytes cooled_out = take(hot_out_, cooled);
+    cold_out_ += cooled_out;
+    cold_in_ += take(hot_in_, cooled - cooled_out);
+    // Nobody knows beforehand which part will be wanted: the same share of both.
+    const Bytes warmed_out(detail::mul_div_saturating(warming.count(), cold_out_.count(),
+                                                      (cold_in_ + cold_out_).count()));
+    hot_out_ += take(cold_out_, warmed_out);
+    hot_in_ += take(cold_in_, warming - warmed_out);
     wants_ = next;
     const Bytes hot_freed = hot_in_ + hot_out_ - wants_.hot;
     (void)take(hot_in_, hot_freed - take(hot_out_, hot_freed));
@@ -176,7 +173,9 @@ void SimVm::satisfy(Time now, Micros span) {
     if (missing() > Bytes(0)) {
         stall = span;
     }
-    pressed_ = pressed_ || reclaims;
+    if (reclaims && voluntary() > Bytes(0)) {
+        next_step_ = now;  // the shim wakes the agent
+    }
     count_stall(now, std::min(stall, span));
 }
 

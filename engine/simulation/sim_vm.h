@@ -78,8 +78,11 @@ class SimVm {
     [[nodiscard]] const VmConfig& config() const { return config_; }
     [[nodiscard]] Bytes ram() const { return config_.policy.max_mem; }
     [[nodiscard]] Bytes target() const { return target_; }
-    // RAM less what the balloon holds and the host asked for: what the guest may hold at most.
-    [[nodiscard]] Bytes actual() const { return ram() - std::min(owned_, asked()); }
+    // RAM less what the balloon holds; of the shim's blocks only those that the host asked for. What
+    // the guest may hold at most.
+    [[nodiscard]] Bytes actual() const {
+        return ram() - (agent_ ? std::min(owned_, asked()) : owned_);
+    }
     [[nodiscard]] Bytes resident() const { return config_.kernel + hot_in_ + cold_in_; }
     [[nodiscard]] Bytes hot_resident() const { return hot_in_; }
     [[nodiscard]] Bytes cold_resident() const { return cold_in_; }

@@ -75,26 +75,19 @@ std::string render_scenarios() {
 std::string render_simulation(const simulation::Report& report) {
     Row header{"POLICY",        "DEMAND-MET", "STALL",      "HOST-FREE-MIN",
                "HOST-SWAP-MAX", "UNBACKED",   "CHANGES/MIN"};
-    const auto any = [&report](const std::optional<Micros> Results::*member) {
-        return std::any_of(
-            report.policies.begin(), report.policies.end(),
-            [member](const auto& each) { return (each.results.*member).has_value(); });
-    };
-    const bool doubling = any(&Results::double_need);
-    const bool reservation = any(&Results::reservation);
-    if (doubling) {
+    if (report.doubling) {
         header.emplace_back("DOUBLE-NEED");
     }
-    if (reservation) {
+    if (report.reservation) {
         header.emplace_back("RESERVATION");
     }
     std::vector<Row> rows{header};
     for (const auto& each : report.policies) {
         Row row = row_of(each, report.vms);
-        if (doubling) {
+        if (report.doubling) {
             row.push_back(or_never(each.results.double_need));
         }
-        if (reservation) {
+        if (report.reservation) {
             row.push_back(or_never(each.results.reservation));
         }
         rows.push_back(std::move(row));
