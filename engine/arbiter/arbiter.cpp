@@ -124,6 +124,13 @@ Decision arbitrate(const Host& host, const std::vector<Guest>& guests) {
         shares.fill([](const Guest& guest) { return guest.max; });
     }
 
+    // What a guest holds already costs nothing, unless more is held than there is: a balloon that
+    // is stuck may count for all RAM, and a grant must not grow into what is only feared.
+    const bool backed = taken <= host.budget - host.reserved;
+    const auto costs_nothing = [backed](const Guest& guest) {
+        return backed ? promised(guest) : guest.grant;
+    };
+
     // First whoever has to give up something; it counts for others once it has come back.
     const bool beyond = taken > host.budget - host.reserved;
     std::vector<Claim> urgent(guests.size());
@@ -144,8 +151,7 @@ Decision arbitrate(const Host& host, const std::vector<Guest>& guests) {
         } else {
             decision.grants.push_back({guest.grant, fair, Why::waits});
             const bool first = guest.grant < guest.min || (guest.needs && guest.needs->pressed);
-            // What it holds already costs nothing.
-            (first ? urgent : others)[i] = {fair - promised(guest), guest.shares};
+            (first ? urgent : others)[i] = {fair - costs_nothing(guest), guest.shares};
         }
     }
     // Then whoever may have more, of what is promised to nobody now.
@@ -158,7 +164,7 @@ Decision arbitrate(const Host& host, const std::vector<Guest>& guests) {
             if (grant.why != Why::waits || (*claims)[i].shares == 0) {
                 continue;
             }
-            const Bytes size = std::min(promised(guest), grant.fair) + parts[i];
+            const Bytes size = std::min(costs_nothing(guest), grant.fair) + parts[i];
             free -= parts[i];
             if (size > guest.grant) {
                 grant.size = size;

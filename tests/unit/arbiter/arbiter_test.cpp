@@ -55,6 +55,14 @@ TEST(Arbiter, GivesEachItsMaximumWhereTheHostHasIt) {
     EXPECT_GE(guests[1].grant + 256_MiB, 8_GiB);
 }
 
+// A balloon that is stuck counts for all RAM. That is feared, not given.
+TEST(Arbiter, AGrantDoesNotGrowIntoWhatIsHeldWhileMoreIsHeldThanThereIs) {
+    Guest stuck = pressed(guest(2_GiB, 2_GiB));
+    stuck.holds = 8_GiB;
+    const Decision decision = arbitrate({.budget = 8_GiB}, {stuck, guest(5_GiB, 5_GiB)});
+    EXPECT_EQ(decision.grants[0].size, 2_GiB);
+}
+
 TEST(Arbiter, WhatIsUsedComesBeforeWhatIsSpare) {
     const auto guests = settle({.budget = 8_GiB}, {guest(5_GiB, 3_GiB), guest(1_GiB, 5_GiB)});
     EXPECT_GE(guests[0].grant, 5_GiB);
