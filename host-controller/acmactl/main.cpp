@@ -180,6 +180,10 @@ int run(int argc, char** argv) {
     simulate_verb->add_option("--policy", simulate_options.policy,
                               "Only acma, mom, proxmox or static");
     simulate_verb->add_option("--seed", simulate_options.seed, "Of what is left to chance")
+        ->check([](const std::string& text) {
+            // CLI11 takes -1 for the largest there is.
+            return std::string(text.starts_with('-') ? "'" + text + "' is below 0" : "");
+        })
         ->capture_default_str();
     takes_json(simulate_verb);
 

@@ -10,11 +10,11 @@ import time
 
 from tests.rig.errors import RigError
 
-from . import agent, balloon, consolidation, machine, reclaim
+from . import agent, balloon, consolidation, machine, policy, reclaim
 from .report import Report
 from .subject import Programs
 
-_BENCHES = {"reclaim": reclaim, "agent": agent, "balloon": balloon, "consolidation": consolidation}
+_BENCHES = {"reclaim": reclaim, "agent": agent, "balloon": balloon, "consolidation": consolidation, "policy": policy}
 _EPILOG = """
 examples:
   scripts/bench reclaim --json reclaim.json       everything: 6.12 and 7.3, swap on disk and zram
@@ -23,6 +23,7 @@ examples:
   scripts/bench agent --json agent.json
   scripts/bench balloon --kernel 6.12 --case free
   scripts/bench consolidation --kernel 7.3
+  scripts/bench policy --seed 1                   in the simulator, no guests; a case is a scenario
 docs/benchmarks.md says what each figure is. The exit status is 0 when the bench ran, whatever it found. Close other work
 on the machine before you believe a time: each case says how many cores others kept busy.
 """
@@ -65,8 +66,11 @@ def main(arguments):
 
     report = Report(given.name, machine.describe(given.seed), bench.METRICS)
     try:
-        report.machine["accel"] = machine.accel(given.kernel, bench.ICOUNT)
-        bench.run(given, Programs(), report, say)
+        programs = None
+        if getattr(bench, "GUESTS", True):
+            report.machine["accel"] = machine.accel(given.kernel, bench.ICOUNT)
+            programs = Programs()
+        bench.run(given, programs, report, say)
     except RigError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
