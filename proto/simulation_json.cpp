@@ -17,6 +17,7 @@ struct FieldList<PolicyResults> {
         field<&PolicyResults::results, &Results::counted>("counted_us"),
         field<&PolicyResults::results, &Results::demand_fits>("demand_fits_us"),
         field<&PolicyResults::results, &Results::demand_met>("demand_met_us"),
+        field<&PolicyResults::results, &Results::at_grant>("at_grant_us"),
         field<&PolicyResults::results, &Results::stalled>("stall_us"),
         field<&PolicyResults::results, &Results::host_free_min>("host_free_min_bytes"),
         field<&PolicyResults::results, &Results::host_swap_max>("host_swap_max_bytes"),

@@ -147,6 +147,7 @@ void HostSimulation::count() {
         if (fits && vm.wanted() <= vm.config().policy.max_mem) {
             results_.demand_fits += k_guest_step;
             results_.demand_met += vm.has_all() ? k_guest_step : Micros(0);
+            results_.at_grant += vm.lacks_at_its_grant() ? k_guest_step : Micros(0);
         }
     }
 }

@@ -22,6 +22,8 @@ struct Results {
     // each of them had it.
     Micros demand_fits{0};
     Micros demand_met{0};
+    // Of the time in which one did not: it had taken back all that it may, the rest is the host's.
+    Micros at_grant{0};
     Micros stalled{0};  // summed over VMs
     Bytes host_free_min;
     Bytes host_swap_max;

@@ -78,8 +78,8 @@ class SimVm {
     [[nodiscard]] const VmConfig& config() const { return config_; }
     [[nodiscard]] Bytes ram() const { return config_.policy.max_mem; }
     [[nodiscard]] Bytes target() const { return target_; }
-    // RAM less what the balloon holds; of the shim's blocks only those that the host asked for. What
-    // the guest may hold at most.
+    // RAM less what the balloon holds; of the shim's blocks only those that the host asked for.
+    // What the guest may hold at most.
     [[nodiscard]] Bytes actual() const {
         return ram() - (agent_ ? std::min(owned_, asked()) : owned_);
     }
@@ -90,6 +90,8 @@ class SimVm {
     // What its programs have asked for by now, and whether they have it.
     [[nodiscard]] Bytes wanted() const { return config_.kernel + wants_.hot; }
     [[nodiscard]] bool has_all() const { return missing() == Bytes(0); }
+    // It lacks something and has nothing left that it may take back.
+    [[nodiscard]] bool lacks_at_its_grant() const { return !has_all() && voluntary() == Bytes(0); }
     [[nodiscard]] bool grew_to(const Load& load) const { return wants_.hot >= load.hot; }
     [[nodiscard]] Micros stalled_in_last_run() const { return stalled_; }
     // None: there is no agent, or it has said nothing since it was started.

@@ -46,6 +46,8 @@ Row row_of(const simulation::PolicyResults& of, uint64_t vms) {
     const Results& results = of.results;
     return {of.policy,
             met(results),
+            fixed(seconds(results.demand_fits - results.demand_met), 1, " s"),
+            fixed(seconds(results.at_grant), 1, " s"),
             fixed(seconds(results.stalled), 1, " s"),
             human(results.host_free_min),
             human(results.host_swap_max),
@@ -73,8 +75,8 @@ std::string render_scenarios() {
 }
 
 std::string render_simulation(const simulation::Report& report) {
-    Row header{"POLICY",        "DEMAND-MET", "STALL",      "HOST-FREE-MIN",
-               "HOST-SWAP-MAX", "UNBACKED",   "CHANGES/MIN"};
+    Row header{"POLICY",        "DEMAND-MET",    "UNMET",    "AT-GRANT",   "STALL",
+               "HOST-FREE-MIN", "HOST-SWAP-MAX", "UNBACKED", "CHANGES/MIN"};
     if (report.doubling) {
         header.emplace_back("DOUBLE-NEED");
     }
