@@ -90,6 +90,7 @@ class ProxmoxPolicy : public HostPolicy {
     [[nodiscard]] std::vector<Bytes> targets(const HostView& host, const std::vector<VmView>& vms,
                                              Time now) override {
         std::vector<Bytes> targets;
+        targets.reserve(vms.size());
         for (const VmView& vm : vms) {
             targets.push_back(vm.target);
         }

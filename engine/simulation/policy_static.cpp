@@ -11,6 +11,7 @@ class StaticPolicy : public HostPolicy {
     [[nodiscard]] std::vector<Bytes> targets(const HostView&, const std::vector<VmView>& vms,
                                              Time) override {
         std::vector<Bytes> targets;
+        targets.reserve(vms.size());
         for (const VmView& vm : vms) {
             targets.push_back(vm.policy.max_mem);
         }
