@@ -8,6 +8,7 @@
 // idle ages and DAMON's errors are SimGuest's subject; there is no page cache, and swap never ends.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <optional>
 #include <string>

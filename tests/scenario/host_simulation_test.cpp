@@ -2,6 +2,8 @@
 // Hosts with many guests: the real arbiter and the guests' real loop on a manual clock.
 #include "engine/simulation/host_simulation.h"
 
+#include <algorithm>
+
 #include <gtest/gtest.h>
 #include <rapidcheck/gtest.h>
 
