@@ -126,13 +126,12 @@ Decision arbitrate(const Host& host, const std::vector<Guest>& guests) {
 
     // What a guest holds already costs nothing, unless more is held than there is: a balloon that
     // is stuck may count for all RAM, and a grant must not grow into what is only feared.
-    const bool backed = taken <= host.budget - host.reserved;
-    const auto costs_nothing = [backed](const Guest& guest) {
-        return backed ? promised(guest) : guest.grant;
+    const bool beyond = taken > host.budget - host.reserved;
+    const auto costs_nothing = [beyond](const Guest& guest) {
+        return beyond ? guest.grant : promised(guest);
     };
 
     // First whoever has to give up something; it counts for others once it has come back.
-    const bool beyond = taken > host.budget - host.reserved;
     std::vector<Claim> urgent(guests.size());
     std::vector<Claim> others(guests.size());
     for (size_t i = 0; i < guests.size(); ++i) {
