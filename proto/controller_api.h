@@ -154,6 +154,26 @@ struct ReservationRequest {
     bool operator==(const ReservationRequest&) const = default;
 };
 
+// What a VM used in a period. Exact sums of byte-seconds, rounded down.
+struct UsageEntry {
+    std::string name;  // the last that it had
+    std::string uuid;
+    uint64_t used_mib_seconds = 0;       // host bytes over time
+    uint64_t above_min_mib_seconds = 0;  // of what was above the policy's min-mem; without one: all
+    Micros measured{0};                  // how long it was measured
+    Micros missing{0};                   // how long it may have run without being measured
+    bool operator==(const UsageEntry&) const = default;
+};
+
+// `acmactl usage`. Hours that begin in [since, until), both since 1970-01-01 UTC.
+struct UsageReport {
+    Micros since{0};
+    Micros until{0};
+    std::vector<UsageEntry> vms;
+    std::optional<std::string> problem;  // why it may not be whole
+    bool operator==(const UsageReport&) const = default;
+};
+
 // The answer to a request that failed. `code` is to_string(ErrorCode).
 struct ApiError {
     std::string code;

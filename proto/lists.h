@@ -26,6 +26,7 @@ constexpr uint64_t k_max_commands = 256;  // qemu-ga 10.0 has 44
 constexpr uint64_t k_max_numbers = 32;    // of one decision
 constexpr uint64_t k_max_entries = 4096;  // explain keeps fewer a VM
 constexpr uint64_t k_max_vms = 16'384;    // more than any host runs
+constexpr uint64_t k_max_usage_entries = 100'000;  // VMs that ran in a period
 
 constexpr Bounds bytes_to(uint64_t most) {
     return {.most = most};
@@ -351,6 +352,19 @@ struct FieldList<Reservation> {
 };
 
 template <>
+struct FieldList<UsageEntry> {
+    static constexpr std::string_view k_title = "usage entry";
+    static constexpr std::array k_fields{
+        field<&UsageEntry::name>("name", bytes_to(k_max_name)),
+        field<&UsageEntry::uuid>("uuid", bytes_to(k_max_word)),
+        field<&UsageEntry::used_mib_seconds>("used_mib_seconds"),
+        field<&UsageEntry::above_min_mib_seconds>("above_min_mib_seconds"),
+        field<&UsageEntry::measured>("measured_us"),
+        field<&UsageEntry::missing>("missing_us"),
+    };
+};
+
+template <>
 struct FieldList<ReservationList> {
     static constexpr std::string_view k_title = "reservations";
     static constexpr std::array k_fields{
@@ -366,6 +380,17 @@ struct FieldList<ReservationRequest> {
         field<&ReservationRequest::size>("size_bytes"),
         field<&ReservationRequest::domain>("domain", bytes_to(k_max_name)),
         field<&ReservationRequest::lasts>("lasts_us"),
+    };
+};
+
+template <>
+struct FieldList<UsageReport> {
+    static constexpr std::string_view k_title = "usage report";
+    static constexpr std::array k_fields{
+        field<&UsageReport::since>("since_us"),
+        field<&UsageReport::until>("until_us"),
+        field<&UsageReport::vms>("vms", list_of(k_max_usage_entries)),
+        field<&UsageReport::problem>("problem", bytes_to(k_max_sentence)),
     };
 };
 

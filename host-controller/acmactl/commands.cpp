@@ -144,6 +144,25 @@ Exit give_up(const Target& target, uint64_t reservation) {
         });
 }
 
+Exit usage(const Target& target, const UsageOptions& options) {
+    std::string query;
+    for (const auto& [name, value] :
+         {std::pair{"since=", options.since}, std::pair{"until=", options.until}}) {
+        if (!value.empty()) {
+            query += (query.empty() ? "?" : "&") + (name + host::percent_encode(value));
+        }
+    }
+    const std::string domain =
+        options.domain.empty() ? "" : "/" + host::percent_encode(options.domain);
+    return run<proto::UsageReport>(
+        target, {.target = "/v1/usage" + domain + query}, [&target](const auto& report) {
+            if (report.problem) {
+                std::fprintf(stderr, "acmactl: %s\n", printable(*report.problem).c_str());
+            }
+            return target.csv ? render_usage_csv(report) : render_usage(report);
+        });
+}
+
 Exit top(const Target& target, const TopOptions& options) {
     const bool redraws = !target.json && ::isatty(STDOUT_FILENO) == 1;
     const std::chrono::duration<double> interval(options.interval_s);

@@ -21,6 +21,7 @@ enum class Exit : int {
 struct Target {
     std::string socket = "/run/acma/controller.sock";
     bool json = false;
+    bool csv = false;  // of usage
 };
 
 [[nodiscard]] Exit list(const Target& target);
@@ -35,6 +36,13 @@ struct ReserveOptions {
                            const ReserveOptions& options);
 [[nodiscard]] Exit reservations(const Target& target);
 [[nodiscard]] Exit give_up(const Target& target, uint64_t reservation);
+// `since` and `until` are good for parse_moment(), or empty; `domain` may be empty: all.
+struct UsageOptions {
+    std::string domain;
+    std::string since;
+    std::string until;
+};
+[[nodiscard]] Exit usage(const Target& target, const UsageOptions& options);
 // `count` 0: until it is stopped. Redraws on a terminal, else prints plain lines.
 struct TopOptions {
     double interval_s = 1;

@@ -10,6 +10,7 @@
 #include "host-controller/acmactl/commands.h"
 #include "host-controller/acmactl/simulate.h"
 #include "host-controller/metadata/policy_patch.h"
+#include "host-controller/meter/period.h"
 
 namespace acma::ctl {
 namespace {
@@ -98,6 +99,7 @@ int run(int argc, char** argv) {
     std::string domain;
     PolicyTexts texts;
     TopOptions top_options;
+    UsageOptions usage_options;
     std::function<Exit()> chosen;
     const auto verb = [&app, &chosen](const char* name, const char* help,
                                       std::function<Exit()> action) {
@@ -130,6 +132,24 @@ int run(int argc, char** argv) {
     set_verb->add_option("--psi", texts.psi, "Acceptable memory pressure, such as 0.1%");
     set_verb->add_option("--shares", texts.shares, "Weight against other domains (1000)");
     set_verb->add_option("--mode", texts.mode, "auto, observe or off");
+    CLI::App* usage_verb = verb("usage", "Memory used over time, for all domains or one",
+                                [&target, &usage_options] { return usage(target, usage_options); });
+    usage_verb->add_option("DOM", usage_options.domain,
+                           "Domain: its UUID or last name; the id of a running one");
+    const CLI::Validator moment(
+        [](const std::string& text) {
+            const auto read = host::parse_moment(text, Micros(0));
+            return read ? std::string() : read.error().message;
+        },
+        "");
+    usage_verb->add_option("--since", usage_options.since, "From then on; 24h")
+        ->type_name("TIME")
+        ->check(moment);
+    usage_verb->add_option("--until", usage_options.until, "Until then; now")
+        ->type_name("TIME")
+        ->check(moment);
+    takes_json(usage_verb);
+    usage_verb->add_flag("--csv", target.csv, "Print CSV")->excludes("--json");
     CLI::App* top_verb = verb("top", "All running domains, again and again",
                               [&target, &top_options] { return top(target, top_options); });
     takes_json(top_verb);

@@ -2,11 +2,10 @@
 #include "host-controller/acmactl/render.h"
 
 #include <algorithm>
-#include <array>
-#include <ctime>
 #include <vector>
 
 #include "host-controller/acmactl/table.h"
+#include "host-controller/meter/period.h"
 
 namespace acma::ctl {
 
@@ -116,6 +115,40 @@ std::string in_brackets(const std::map<std::string, uint64_t>& numbers) {
     }
     return text + (text.empty() ? "" : ")");
 }
+
+// "1.234", rounded to the nearest.
+std::string gib_hours(uint64_t mib_seconds) {
+    constexpr uint64_t k_mib_seconds = uint64_t{1024} * 3600;  // in one
+    const uint64_t twice = acma::detail::mul_div_saturating(mib_seconds, 2000, k_mib_seconds);
+    const uint64_t thousandths = twice / 2 + twice % 2;
+    const std::string decimals = std::to_string(1000 + thousandths % 1000).substr(1);
+    return std::to_string(thousandths / 1000) + "." + decimals;
+}
+
+int64_t whole_seconds(Micros duration) {
+    return std::chrono::round<Seconds>(duration).count();
+}
+
+// "125:03:59": hours, since that is what is charged.
+std::string clock_of(Micros duration) {
+    const int64_t seconds = whole_seconds(duration);
+    const auto two = [](int64_t number) { return std::to_string(100 + number).substr(1); };
+    return std::to_string(seconds / 3600) + ":" + two(seconds / 60 % 60) + ":" + two(seconds % 60);
+}
+
+Row usage_row(const proto::UsageEntry& vm) {
+    return {
+        printable(vm.name),    gib_hours(vm.used_mib_seconds), gib_hours(vm.above_min_mib_seconds),
+        clock_of(vm.measured), clock_of(vm.missing),           printable(vm.uuid)};
+}
+
+std::string in_quotes(const std::string& text) {
+    std::string quoted = "\"";
+    for (const char c : printable(text)) {
+        quoted += c == '"' ? "\"\"" : std::string(1, c);
+    }
+    return quoted + "\"";
+}
 }  // namespace
 
 std::string printable(const std::string& text) {
@@ -130,14 +163,7 @@ std::string printable(const std::string& text) {
 }
 
 std::string utc(Micros wall) {
-    const std::time_t seconds = std::chrono::duration_cast<Seconds>(wall).count();
-    std::tm parts{};
-    std::array<char, sizeof "2026-11-21T10:00:00Z"> text{};
-    if (::gmtime_r(&seconds, &parts) == nullptr ||
-        std::strftime(text.data(), text.size(), "%Y-%m-%dT%H:%M:%SZ", &parts) == 0) {
-        return "-";
-    }
-    return text.data();
+    return host::format_utc(wall);
 }
 
 std::string render_list(const proto::VmList& list) {
@@ -189,6 +215,39 @@ std::string render_explanation(const proto::Explanation& explanation) {
                 printable(entry.reason) + in_brackets(entry.numbers) + "\n";
     }
     return text.empty() ? "nothing was decided yet\n" : text;
+}
+
+std::string render_usage(const proto::UsageReport& report) {
+    std::vector<Row> rows{{"NAME", "GIB-HOURS", "ABOVE-MIN", "MEASURED", "MISSING", "UUID"}};
+    proto::UsageEntry sum{.name = "(all)"};
+    for (const proto::UsageEntry& vm : report.vms) {
+        rows.push_back(usage_row(vm));
+        sum.used_mib_seconds += vm.used_mib_seconds;
+        sum.above_min_mib_seconds += vm.above_min_mib_seconds;
+        sum.measured += vm.measured;
+        sum.missing += vm.missing;
+    }
+    rows.push_back(usage_row(sum));
+    constexpr size_t k_usage_figures = 4;
+    return "usage from " + utc(report.since) + " until " + utc(report.until) + "\n" +
+           table(rows, k_usage_figures);
+}
+
+std::string render_usage_csv(const proto::UsageReport& report) {
+    std::string text =
+        "name,uuid,since,until,used_gib_hours,above_min_gib_hours,used_mib_seconds,"
+        "above_min_mib_seconds,measured_s,missing_s\r\n";
+    for (const proto::UsageEntry& vm : report.vms) {
+        for (const std::string& cell :
+             {in_quotes(vm.name), in_quotes(vm.uuid), utc(report.since), utc(report.until),
+              gib_hours(vm.used_mib_seconds), gib_hours(vm.above_min_mib_seconds),
+              std::to_string(vm.used_mib_seconds), std::to_string(vm.above_min_mib_seconds),
+              std::to_string(whole_seconds(vm.measured))}) {
+            text += cell + ",";
+        }
+        text += std::to_string(whole_seconds(vm.missing)) + "\r\n";
+    }
+    return text;
 }
 
 std::string render_top(const proto::VmList& list, Micros wall) {

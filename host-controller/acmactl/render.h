@@ -12,6 +12,10 @@ namespace acma::ctl {
 [[nodiscard]] std::string render_reservations(const proto::ReservationList& list);
 [[nodiscard]] std::string render_detail(const proto::VmDetail& detail);
 [[nodiscard]] std::string render_explanation(const proto::Explanation& explanation);
+// A line for each VM and one for all of them.
+[[nodiscard]] std::string render_usage(const proto::UsageReport& report);
+// As RFC 4180 has it, with a header.
+[[nodiscard]] std::string render_usage_csv(const proto::UsageReport& report);
 // One refresh of `top`: the host in a line, then the VMs, largest first.
 [[nodiscard]] std::string render_top(const proto::VmList& list, Micros wall);
 // One line for each VM, for logs and pipes: "2026-11-21T10:00:00Z web host_bytes=1073741824 ...";

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "host-controller/api_asio/routes.h"
 
+#include <algorithm>
 #include <charconv>
 #include <utility>
 #include <vector>
@@ -50,10 +51,14 @@ ApiResponse json_or_error(const Result<Document>& document) {
                     : error_response(status_of(document.error().code), document.error());
 }
 
-ApiResponse metrics(const Fleet& fleet) {
-    Figures figures{fleet.list(), {}};
+ApiResponse metrics(const Fleet& fleet, const Meter& meter) {
+    Figures figures{fleet.list(), {}, {}};
     for (const auto& [id, vm] : fleet.vms()) {
         figures.decisions[id.uuid] = vm.history().decisions_total();
+        if (const auto total = meter.total(id.uuid)) {
+            figures.used[id.uuid] = {static_cast<double>(total->used),
+                                     static_cast<double>(total->above_min)};
+        }
     }
     return {k_ok, "text/plain; version=0.0.4; charset=utf-8", metrics_text(figures)};
 }
@@ -91,7 +96,45 @@ ApiResponse give_up(Fleet& fleet, const std::string& number) {
     return json_or_error(fleet.give_up(id));
 }
 
-// "/v1/vms/a%20b/explain" -> {"v1", "vms", "a b", "explain"}; a query is no part of any of ours.
+// "since=24h&until=2026-11-01" as a question.
+Result<Meter::Question> read_query(std::string_view query) {
+    Meter::Question question;
+    while (!query.empty()) {
+        const std::string_view part = query.substr(0, query.find('&'));
+        query.remove_prefix(std::min(part.size() + 1, query.size()));
+        const size_t equals = std::min(part.find('='), part.size());
+        const std::string_view name = part.substr(0, equals);
+        const Result<std::string> value =
+            percent_decode(part.substr(std::min(equals + 1, part.size())));
+        if (!value) {
+            return value.error();
+        }
+        if (name != "since" && name != "until") {
+            return Error{ErrorCode::invalid, "usage takes since and until only"};
+        }
+        (name == "since" ? question.since : question.until) = *value;
+    }
+    return question;
+}
+
+// A running domain is known by its id too; one that is gone by its UUID or last name.
+void answer_usage(const Fleet& fleet, Meter& meter, std::string_view target,
+                  const std::vector<std::string>& path, const Respond& respond) {
+    const size_t mark = std::min(target.find('?'), target.size());
+    Result<Meter::Question> question = read_query(target.substr(std::min(mark + 1, target.size())));
+    if (!question) {
+        return respond(error_response(k_bad_request, question.error()));
+    }
+    if (path.size() > 2) {
+        const Result<VmId> running = fleet.find(path[2]);
+        question->domain = running ? running->uuid : path[2];
+    }
+    meter.ask(*question, [respond](const Result<proto::UsageReport>& report) {
+        respond(json_or_error(report));
+    });
+}
+
+// "/v1/vms/a%20b/explain" -> {"v1", "vms", "a b", "explain"}, without its query.
 Result<std::vector<std::string>> split_target(std::string_view target) {
     std::vector<std::string> segments;
     if (target.empty() || target.front() != '/') {
@@ -120,6 +163,7 @@ enum class Resource {
     show,
     explain,
     policy,
+    usage,
     reservations,
     reservation
 };
@@ -149,6 +193,10 @@ Resource resource_of(const std::vector<std::string>& path) {
                : path.size() == 3 ? Resource::reservation
                                   : Resource::none;
     }
+    if (path[0] == "v1" && path[1] == "usage") {
+        const bool good = path.size() == 2 || (path.size() == 3 && !path[2].empty());
+        return good ? Resource::usage : Resource::none;
+    }
     if (path[0] != "v1" || path[1] != "vms" || (path.size() > 2 && path[2].empty())) {
         return Resource::none;
     }
@@ -166,10 +214,11 @@ Resource resource_of(const std::vector<std::string>& path) {
     return Resource::none;
 }
 
-ApiResponse read(Fleet& fleet, Resource resource, const std::vector<std::string>& path) {
+ApiResponse read(Fleet& fleet, const Meter& meter, Resource resource,
+                 const std::vector<std::string>& path) {
     switch (resource) {
         case Resource::metrics:
-            return metrics(fleet);
+            return metrics(fleet, meter);
         case Resource::health:
             return health(fleet);
         case Resource::list:
@@ -183,6 +232,7 @@ ApiResponse read(Fleet& fleet, Resource resource, const std::vector<std::string>
         case Resource::none:
         case Resource::policy:
         case Resource::reservation:
+        case Resource::usage:
             break;
     }
     return error_response(k_not_found, {ErrorCode::not_found, "there is no such resource"});
@@ -194,7 +244,7 @@ ApiResponse error_response(unsigned status, const Error& error) {
     return {status, "application/json", proto::to_json(document, proto::Layout::indented)};
 }
 
-void handle_request(Fleet& fleet, const ApiRequest& request, const Respond& respond) {
+void handle_request(Fleet& fleet, Meter& meter, const ApiRequest& request, const Respond& respond) {
     const Result<std::vector<std::string>> path = split_target(request.target);
     if (!path) {
         return respond(error_response(k_bad_request, path.error()));
@@ -205,8 +255,11 @@ void handle_request(Fleet& fleet, const ApiRequest& request, const Respond& resp
             k_method_not_allowed,
             {ErrorCode::invalid, "this resource does not take " + request.method.substr(0, 16)}));
     }
+    if (resource == Resource::usage) {
+        return answer_usage(fleet, meter, request.target, *path, respond);
+    }
     if (resource == Resource::none || request.method == "GET") {
-        return respond(read(fleet, resource, *path));
+        return respond(read(fleet, meter, resource, *path));
     }
     if (request.entrance != Entrance::unix_socket) {
         return respond(error_response(

@@ -7,6 +7,7 @@
 
 #include "engine/base/result.h"
 #include "host-controller/fleet/fleet.h"
+#include "host-controller/meter/meter.h"
 
 namespace acma::host {
 
@@ -28,8 +29,8 @@ struct ApiResponse {
 };
 using Respond = std::function<void(ApiResponse)>;
 
-// Answers at once, or when libvirt has; exactly once.
-void handle_request(Fleet& fleet, const ApiRequest& request, const Respond& respond);
+// Answers at once, or when libvirt or the meter's database has; exactly once.
+void handle_request(Fleet& fleet, Meter& meter, const ApiRequest& request, const Respond& respond);
 
 [[nodiscard]] ApiResponse error_response(unsigned status, const Error& error);
 

@@ -18,6 +18,7 @@
 #include <toml++/toml.h>
 
 #include "host-controller/metadata/policy_patch.h"
+#include "host-controller/meter/period.h"
 
 namespace acma::host {
 
@@ -26,6 +27,7 @@ constexpr size_t k_max_file = 1024 * 1024;
 constexpr size_t k_max_rules = 1000;  // matched one after the other for each domain
 // The address of a socket holds 107 characters and a NUL (man unix(7)).
 constexpr size_t k_max_socket_path = 107;
+constexpr Micros k_least_retention = std::chrono::days(1);
 
 // Where something is, for messages: "controller.toml:12: rule.min-mem".
 struct Place {
@@ -158,6 +160,34 @@ Status read_host_reserve(const toml::node& node, const Place& place, ControllerC
     return {};
 }
 
+Status read_usage_database(const toml::node& node, const Place& place, ControllerConfig& config) {
+    std::string path;
+    if (Status done = read_text(node, place, path); !done) {
+        return done;
+    }
+    if (path.front() != '/') {
+        return place.error("must be an absolute path");
+    }
+    config.usage_database = path;
+    return {};
+}
+
+Status read_usage_retention(const toml::node& node, const Place& place, ControllerConfig& config) {
+    const Result<std::string> text = text_of(node, place);
+    if (!text) {
+        return text.error();
+    }
+    const Result<Micros> duration = parse_duration(*text);
+    if (!duration) {
+        return place.error(duration.error().message);
+    }
+    if (*duration < k_least_retention) {
+        return place.error("must be at least 1d");
+    }
+    config.usage_retention = *duration;
+    return {};
+}
+
 bool is_uuid(std::string_view text) {
     constexpr size_t k_length = 36;
     for (size_t i = 0; i < text.size(); ++i) {
@@ -249,7 +279,7 @@ Status read_rules(const toml::node& node, const Place& place, ControllerConfig& 
 
 using Reader = Status (*)(const toml::node&, const Place&, ControllerConfig&);
 // The one list of keys.
-constexpr std::array<std::pair<std::string_view, Reader>, 8> k_keys{{
+constexpr std::array<std::pair<std::string_view, Reader>, 10> k_keys{{
     {"connect", [](const toml::node& node, const Place& place,
                    ControllerConfig& config) { return read_text(node, place, config.connect); }},
     {"socket", read_socket},
@@ -261,6 +291,8 @@ constexpr std::array<std::pair<std::string_view, Reader>, 8> k_keys{{
     {"log-level", read_log_level},
     {"channels", read_channels},
     {"host-reserve", read_host_reserve},
+    {"usage-database", read_usage_database},
+    {"usage-retention", read_usage_retention},
     {"rule", read_rules},
 }};
 

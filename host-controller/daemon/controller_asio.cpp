@@ -5,7 +5,9 @@
 #include <functional>
 #include <utility>
 
+#include "host-controller/meter/sqlite_store.h"
 #include "platform/clock.h"
+#include "platform/file.h"
 #include "platform/service.h"
 
 namespace acma::host {
@@ -17,6 +19,13 @@ constexpr std::chrono::milliseconds k_beat{1000};
 Now read_clocks() {
     return Now{platform::now(), std::chrono::duration_cast<Micros>(
                                     std::chrono::system_clock::now().time_since_epoch())};
+}
+
+// Where it cannot be read, no boot is like another.
+std::string boot_id() {
+    const auto text = platform::read_file("/proc/sys/kernel/random/boot_id");
+    return text ? text->substr(0, text->find('\n'))
+                : "unknown at " + std::to_string(read_clocks().wall.count());
 }
 }  // namespace
 
@@ -45,10 +54,22 @@ Controller::Controller(asio::io_context& context, const ControllerConfig& config
                                 log_->log(warning ? spdlog::level::warn : spdlog::level::info,
                                           text);
                             }}),
+      ledger_(
+          std::make_unique<SqliteStore>(
+              SqliteStore::Options{config.usage_database, config.usage_retention, boot_id()}),
+          [this](std::function<void()> work) { asio::post(context_, std::move(work)); },
+          [this](bool warning, const std::string& text) {
+              log_->log(warning ? spdlog::level::warn : spdlog::level::info, text);
+          }),
+      meter_(ledger_,
+             [] {
+                 const Now now = read_clocks();
+                 return Moment{now.mono, now.wall};
+             }),
       http_(
           context,
           [this](const ApiRequest& request, const Respond& respond) {
-              handle_request(fleet_, request, respond);
+              handle_request(fleet_, meter_, request, respond);
           },
           [this](const std::string& text) { log_->info(text); }),
       heartbeat_(context, k_beat, [this] { beat(); }) {}
@@ -62,8 +83,29 @@ void Controller::beat() {
     host_reader_.read(fleet_.host(), platform::now());
     host_memory_.relieve(platform::now());
     fleet_.tick();
+    meter();
     // Sent by the reactor itself: if it hangs, systemd restarts us.
     platform::notify_service("WATCHDOG=1");
+}
+
+// Not before libvirt has said what runs: until then it is not known who is missing.
+void Controller::meter() {
+    metering_ = metering_ || fleet_.host().libvirt_connected;
+    if (!metering_) {
+        return;
+    }
+    std::vector<Reading> readings;
+    readings.reserve(fleet_.vms().size());
+    for (const auto& [id, vm] : fleet_.vms()) {
+        Reading& reading = readings.emplace_back(Reading{id.uuid, vm.facts().name, {}, Bytes(0)});
+        if (vm.host_bytes()) {
+            reading.host = Reading::Measured{vm.host_bytes()->total(), vm.host_bytes_at()};
+        }
+        if (vm.policy()) {
+            reading.min_mem = vm.policy()->min_mem;
+        }
+    }
+    meter_.observe(readings);
 }
 
 }  // namespace acma::host

@@ -15,6 +15,8 @@
 #include "host-controller/hostmem/host_reader.h"
 #include "host-controller/hostmem/sampler.h"
 #include "host-controller/libvirt/libvirt_hypervisor.h"
+#include "host-controller/meter/ledger_thread.h"
+#include "host-controller/meter/meter.h"
 
 namespace acma::host {
 
@@ -28,6 +30,7 @@ class Controller {
 
   private:
     void beat();
+    void meter();
 
     asio::io_context& context_;
     const std::shared_ptr<spdlog::logger> log_;
@@ -36,6 +39,9 @@ class Controller {
     HostMemorySampler host_memory_;
     LibvirtHypervisor hypervisor_;
     Fleet fleet_;
+    LedgerThread ledger_;
+    Meter meter_;
+    bool metering_ = false;  // what runs is known
     HttpServer http_;
     Heartbeat heartbeat_;
 };

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "host-controller/daemon/options.h"
 
+#include <cstdlib>
+
 #include <CLI/CLI.hpp>
 
 namespace acma::host {
@@ -51,6 +53,12 @@ Result<ControllerConfig> configure(const DaemonOptions& options) {
         config->connect = options.connect.value_or(config->connect);
         config->socket = options.socket.value_or(config->socket);
         config->log_level = options.log_level.value_or(config->log_level);
+        if (config->usage_database.empty()) {
+            // As systemd made it for us (StateDirectory=); the first of several.
+            const char* const made = std::getenv("STATE_DIRECTORY");
+            const std::string directory = made != nullptr ? made : "/var/lib/acma";
+            config->usage_database = directory.substr(0, directory.find(':')) + "/usage.db";
+        }
     }
     return config;
 }

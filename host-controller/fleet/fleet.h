@@ -45,6 +45,7 @@ class Fleet {
 
     [[nodiscard]] proto::VmList list() const;
     // `domain` is a name, a UUID or an id, looked up in virsh's order: id, UUID, name.
+    [[nodiscard]] Result<VmId> find(std::string_view domain) const;
     [[nodiscard]] Result<proto::VmDetail> detail(std::string_view domain) const;
     [[nodiscard]] Result<proto::Explanation> explain(std::string_view domain) const;
     // Writes the domain's metadata; `done` gets the VM as it is then. Nothing changes on error.
@@ -70,7 +71,6 @@ class Fleet {
     void log(bool warning, const std::string& text) { outside_.log(warning, text); }
     [[nodiscard]] proto::Reservation show(const arbiter::Reservation& reservation) const;
     [[nodiscard]] std::optional<Policy> policy_to_change(const VmId& vm) const;
-    [[nodiscard]] Result<VmId> find(std::string_view domain) const;
 
     const Settings settings_;
     Outside outside_;

@@ -125,6 +125,12 @@ void add_domains(Families& families, const Figures& figures) {
     auto& decisions = families.add("acma_domain_decisions_total",
                                    "Decisions about the domain since it was found.",
                                    prometheus::MetricType::Counter);
+    auto& used = families.add("acma_memory_used_byte_seconds_total",
+                              "Host bytes of the domain over time, since it was found.",
+                              prometheus::MetricType::Counter);
+    auto& above_min =
+        families.add("acma_memory_used_above_min_byte_seconds_total",
+                     "The part of them above min-mem.", prometheus::MetricType::Counter);
     auto& state = families.add("acma_domain_state", "1 for the state that the domain is in.",
                                prometheus::MetricType::Gauge);
     for (const VmSummary& vm : figures.list.vms) {
@@ -137,6 +143,10 @@ void add_domains(Families& families, const Figures& figures) {
         Families::sample(
             decisions, labels_of(vm),
             count == figures.decisions.end() ? 0.0 : static_cast<double>(count->second));
+        if (const auto metered = figures.used.find(vm.uuid); metered != figures.used.end()) {
+            Families::sample(used, labels_of(vm), metered->second.byte_seconds);
+            Families::sample(above_min, labels_of(vm), metered->second.above_min_byte_seconds);
+        }
         Labels labels = labels_of(vm);
         labels.push_back({"state", std::string(to_string(vm.state))});
         Families::sample(state, std::move(labels), 1);

@@ -12,7 +12,13 @@ namespace acma::host {
 
 struct Figures {
     proto::VmList list;
-    std::map<std::string, uint64_t> decisions;  // by UUID, since the VM was found
+    // By UUID, since the VM was found:
+    std::map<std::string, uint64_t> decisions;
+    struct Used {
+        double byte_seconds = 0;
+        double above_min_byte_seconds = 0;
+    };
+    std::map<std::string, Used> used;
 };
 
 [[nodiscard]] std::string metrics_text(const Figures& figures);

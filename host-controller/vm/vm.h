@@ -89,6 +89,7 @@ class Vm {
     [[nodiscard]] const std::optional<Policy>& policy() const { return policy_; }
     [[nodiscard]] const History& history() const { return history_; }
     [[nodiscard]] const std::optional<HostBytes>& host_bytes() const { return host_; }
+    [[nodiscard]] Time host_bytes_at() const { return host_at_; }  // when they were measured
     [[nodiscard]] proto::VmSummary summary() const;
     [[nodiscard]] proto::VmDetail detail(Now now) const;
 

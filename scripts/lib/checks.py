@@ -67,6 +67,7 @@ ASIO_FILES = r"_asio\.(h|cpp)$|(^|/)asio\.h$|(^|/)\w*main\.cpp$|^host-controller
 CONFINED = [
     (r"^libvirt/", r"^host-controller/libvirt/", "libvirt stays in host-controller/libvirt/"),
     (r"^json/", r"^proto/", "jsoncpp stays in proto/"),
+    (r"^sqlite3", r"^host-controller/meter/sqlite\.cpp$", "SQLite stays in host-controller/meter/sqlite.cpp"),
     (r"^boost/(asio|beast)", ASIO_FILES, "Asio stays in *_asio.*, main and host-controller/libvirt/"),
 ]
 # The engine decides and nothing else: no I/O, no clock of its own, no threads.

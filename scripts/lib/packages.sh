@@ -5,7 +5,7 @@
 
 build_packages=(meson ninja-build g++ pkg-config libjsoncpp-dev libboost-dev libspdlog-dev libgtest-dev libgmock-dev
     libcli11-dev libtomlplusplus-dev libpugixml-dev prometheus-cpp-dev librapidcheck-dev
-    libvirt-dev systemd) # systemd: its systemd-analyze checks the unit files; nothing of it is started
+    libsqlite3-dev libvirt-dev systemd) # systemd: its systemd-analyze checks the unit files; nothing of it is started
 guest_packages=(libvirt-daemon libvirt-daemon-driver-qemu libvirt-clients busybox-static xz-utils zstd cpio python3
     gnuplot-nox debian-archive-keyring makedumpfile e2fsprogs libkmod2) # libkmod2: for the guests' udev (scripts/lib/udev.sh)
 lint_packages=(clang-format clang-tidy shellcheck git perl xz-utils debian-archive-keyring)
