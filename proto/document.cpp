@@ -12,7 +12,7 @@ namespace acma::proto {
 
 namespace {
 // The peer is our own controller or agent, behind a socket that only root opens: the bounds guard
-// against mistakes. 16,384 VMs (k_max_vms) at about 1 KiB and 45 values each, or 100,000 of which
+// against mistakes. 16,384 VMs (k_max_vms) at about 1 KiB and 45 values each, or 50,000 of which
 // the usage is told.
 constexpr JsonLimits k_document_limits{size_t{32} * 1024 * 1024, 16, 1'000'000};
 

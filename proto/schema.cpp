@@ -60,8 +60,8 @@ std::vector<ObjectInfo> wire_objects() {
 
 std::vector<ObjectInfo> api_objects() {
     return objects<VmList, HostSummary, VmSummary, Mark, VmDetail, VmAgent, Explanation,
-                   ExplainEntry, PolicyChange, Reservation, ReservationList, ReservationRequest,
-                   ApiError>();
+                   ExplainEntry, PolicyChange, UsageReport, UsageEntry, Reservation,
+                   ReservationList, ReservationRequest, ApiError>();
 }
 
 }  // namespace acma::proto

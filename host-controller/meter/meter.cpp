@@ -12,7 +12,7 @@ namespace acma::host {
 namespace {
 constexpr Hour k_by_default{24};
 // More than that makes a document that its reader refuses.
-constexpr size_t k_most_vms = 100'000;
+constexpr size_t k_most_vms = 50'000;
 
 uint64_t mib_seconds(ByteSeconds amount) {
     constexpr int k_mib_shift = 20;

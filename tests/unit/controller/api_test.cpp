@@ -20,6 +20,7 @@
 #include "host-controller/api_asio/percent.h"
 #include "host-controller/api_asio/routes.h"
 #include "tests/fakes/fake_ports.h"
+#include "tests/fakes/fake_usage.h"
 
 namespace acma::host {
 namespace {
@@ -60,10 +61,11 @@ class RoutesTest : public testing::Test {
     ApiResponse ask(const std::string& method, const std::string& target,
                     const std::string& body = "", Entrance entrance = Entrance::unix_socket) {
         std::optional<ApiResponse> answer;
-        handle_request(fleet, {method, target, body, entrance}, [&answer](ApiResponse response) {
-            EXPECT_FALSE(answer) << "answered twice";
-            answer = std::move(response);
-        });
+        handle_request(fleet, meter, {method, target, body, entrance},
+                       [&answer](ApiResponse response) {
+                           EXPECT_FALSE(answer) << "answered twice";
+                           answer = std::move(response);
+                       });
         if (!answer && !hypervisor.calls.empty()) {
             hypervisor.finish();
         }
@@ -80,6 +82,9 @@ class RoutesTest : public testing::Test {
     Fleet fleet{Fleet::Settings{},
                 Fleet::Outside{hypervisor, agents, host_memory, [] { return Now{}; },
                                [](bool, const std::string&) {}}};
+    Moment now{Time(Seconds(100)), Seconds(1'795'867'200)};  // 2026-11-28T12:00:00Z
+    fakes::FakeUsageLedger ledger;
+    Meter meter{ledger, [this] { return now; }};
 };
 
 TEST_F(RoutesTest, ReservesAndGivesUpOverTheSocketOnly) {
@@ -180,6 +185,43 @@ TEST_F(RoutesTest, ServesMetrics) {
     EXPECT_THAT(response.content_type, HasSubstr("text/plain; version=0.0.4"));
     EXPECT_THAT(response.body,
                 HasSubstr("acma_domain_decisions_total{domain=\"web\",uuid=\"uuid-web\"} 1"));
+}
+
+TEST_F(RoutesTest, TellsUsageAndCountsIt) {
+    for (int second = 0; second < 2; ++second) {
+        const Reading::Measured measured{2_GiB, now.mono};
+        meter.observe({{"uuid-web", "web", measured, 1_GiB},
+                       {"uuid-a b", "a b", measured, {}},
+                       {"uuid-gone", "a/b", measured, {}}});
+        now.mono += Seconds(10);
+        now.wall += Seconds(10);
+    }
+    const auto usage = [this](const std::string& target) {
+        const ApiResponse response = ask("GET", target, "", Entrance::tcp);
+        return proto::from_json<proto::UsageReport>(response.body);
+    };
+    ASSERT_EQ(usage("/v1/usage")->vms.size(), 3U);
+    const auto web = usage("/v1/usage/web?since=2026-11-28T10:00&until=2026-11-28T13:00%2b00:00");
+    ASSERT_TRUE(web) << web.error().message;
+    EXPECT_EQ(web->since, Seconds(1'795'867'200) - Hour(2));
+    EXPECT_EQ(web->vms.at(0),
+              (proto::UsageEntry{"web", "uuid-web", 20480, 10240, Seconds(10), Micros(0)}));
+    EXPECT_EQ(usage("/v1/usage/1")->vms.at(0).uuid, "uuid-a b") << "by the id of a running one";
+    EXPECT_EQ(usage("/v1/usage/a%2fb")->vms.at(0).uuid, "uuid-gone");
+    EXPECT_EQ(ask("GET", "/v1/usage/nope").status, 404U);
+    for (const char* bad : {"/v1/usage?since=x", "/v1/usage?from=24h", "/v1/usage?since=%zz",
+                            "/v1/usage?since=1h&until=2h", "/v1/usage?since"}) {
+        EXPECT_EQ(ask("GET", bad).status, bad == std::string("/v1/usage?since") ? 200U : 400U)
+            << bad;
+    }
+    EXPECT_EQ(ask("POST", "/v1/usage").status, 405U);
+    EXPECT_EQ(ask("GET", "/v1/usage/").status, 404U);
+    EXPECT_EQ(ask("GET", "/v1/usage/a/b").status, 404U);
+    EXPECT_THAT(ask("GET", "/metrics").body,
+                testing::AllOf(HasSubstr("acma_memory_used_byte_seconds_total{domain=\"web\",uuid="
+                                         "\"uuid-web\"} 21474836480"),
+                               HasSubstr("acma_memory_used_above_min_byte_seconds_total{domain="
+                                         "\"web\",uuid=\"uuid-web\"} 10737418240")));
 }
 
 // The first word of each line that begins so, up to `end`.

@@ -28,6 +28,8 @@ socket-group = "ops"
 listen = "127.0.0.1:9178"
 log-level = "warning"
 channels = ["org.acma.agent.0", "org.qemu.guest_agent.0"]
+usage-database = "/srv/usage.db"
+usage-retention = "90d"
 
 [[rule]]
 name = "web-*"
@@ -50,6 +52,8 @@ max-mem = "2GiB"
     EXPECT_EQ(config.listen, (TcpEndpoint{"127.0.0.1", 9178}));
     EXPECT_EQ(config.log_level, "warning");
     EXPECT_EQ(config.channels.size(), 2U);
+    EXPECT_EQ(config.usage_database, "/srv/usage.db");
+    EXPECT_EQ(config.usage_retention, std::chrono::days(90));
     ASSERT_EQ(config.rules.size(), 2U);
     EXPECT_EQ(config.rules[0].policy, (Policy{512_MiB, 4_GiB, 100_bp, 10, Mode::automatic}));
     EXPECT_EQ(config.rules[1].uuid, "6695eb01-f6a4-8304-79aa-97f2502e193f");

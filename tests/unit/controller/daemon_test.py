@@ -21,6 +21,8 @@ class Daemon(unittest.TestCase):
         self.directory = tempfile.mkdtemp(prefix="acma-daemon-")
         self.socket = os.path.join(self.directory, "c.sock")
         self.config = os.path.join(self.directory, "controller.toml")
+        self.usage = os.path.join(self.directory, "usage.db")
+        self.log = os.path.join(self.directory, "log")
         self.daemons = []
         self.write_config("")
 
@@ -29,19 +31,26 @@ class Daemon(unittest.TestCase):
             if daemon.poll() is None:
                 daemon.kill()
             daemon.wait()
-            daemon.stderr.close()
         shutil.rmtree(self.directory)
 
     def write_config(self, text):
         with open(self.config, "w", encoding="utf-8") as file:
-            file.write(text)
+            file.write(f'usage-database = "{self.usage}"\n' + text)
 
     def start(self, *options):
         command = [CONTROLLER, "--config", self.config, "--connect", "test:///default", "--socket", self.socket]
-        daemon = subprocess.Popen([*command, *options], stderr=subprocess.PIPE, text=True)
+        return self.launch([*command, *options])
+
+    def launch(self, command):
+        with open(self.log, "ab") as log:
+            daemon = subprocess.Popen(command, stderr=log)
         self.daemons.append(daemon)
         self.until(lambda: self.ctl("show", "test").returncode == 0)
         return daemon
+
+    def says(self, text):
+        with open(self.log, encoding="utf-8") as log:
+            return text in log.read()
 
     def ctl(self, *arguments):
         command = [ACMACTL, "--socket", self.socket, *arguments]
@@ -57,7 +66,8 @@ class Daemon(unittest.TestCase):
             time.sleep(0.05)
 
     def check_config(self, text):
-        self.write_config(text)
+        with open(self.config, "w", encoding="utf-8") as file:
+            file.write(text)
         command = [CONTROLLER, "--check-config", "--config", self.config]
         return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
 
@@ -143,6 +153,60 @@ class Daemon(unittest.TestCase):
         self.assertEqual(done.returncode, 0)
         self.assertEqual(done.stdout.count(" test host_bytes="), 2)
         self.assertNotIn("\x1b", done.stdout)
+
+    def usage_of_test(self):
+        done = self.ctl("usage", "test", "--json")
+        return json.loads(done.stdout)["vms"][0] if done.returncode == 0 else None
+
+    def test_usage_survives_a_kill_and_tells_what_is_missing(self):
+        # Domains of the test driver have no memory on this host: all their time is missing.
+        daemon = self.start()
+        self.until(lambda: (self.usage_of_test() or {"missing_us": 0})["missing_us"] >= 2_000_000)
+        before = self.usage_of_test()
+        self.assertEqual((before["name"], before["measured_us"], before["used_mib_seconds"]), ("test", 0, 0))
+        daemon.kill()
+        daemon.wait()
+        time.sleep(2)
+        self.start()
+        self.until(lambda: (self.usage_of_test() or before)["missing_us"] >= before["missing_us"] + 2_000_000)
+        self.until(lambda: self.says("metering: usage of 1 VMs is missing from"))
+        csv = self.ctl("usage", "--csv", "--since", "1d").stdout.splitlines()
+        self.assertEqual(len(csv), 2)
+        self.assertIn('"test","6695eb01', csv[1])
+        self.assertEqual(self.ctl("usage", "nope").returncode, 3)
+        self.assertEqual(self.ctl("usage", "--since", "1h", "--until", "2h").returncode, 1)
+        for arguments in (["--since", "yesterday"], ["--json", "--csv"], ["--until", ""]):
+            self.assertEqual(self.ctl("usage", *arguments).returncode, 2, arguments)
+
+    def test_a_usage_database_that_cannot_be_written_stops_nothing(self):
+        self.usage = os.path.join(self.directory, "later", "usage.db")
+        self.write_config("")
+        self.start()
+        self.until(lambda: self.says("metering: usage cannot be written"))
+        self.until(lambda: (self.usage_of_test() or {"missing_us": 0})["missing_us"] >= 1_000_000)
+        self.assertIn("only what was not written yet", self.ctl("usage").stderr)
+        os.mkdir(os.path.dirname(self.usage))
+        self.until(lambda: self.says("metering: usage is written again"))
+        self.assertEqual(self.ctl("usage").stderr, "")
+        self.assertGreater(self.usage_of_test()["missing_us"], 5_000_000, "nothing was lost")
+
+    def test_a_full_disk_stops_nothing(self):
+        # A file system of its own, which needs root and goes with its mount namespace.
+        mount = f'mount -t tmpfs -o size=1m none "{self.directory}/disk" && exec "$@"'
+        inside = ["unshare", "--mount", "sh", "-c", mount, "sh"]
+        os.mkdir(os.path.join(self.directory, "disk"))
+        if os.geteuid() != 0 or subprocess.run([*inside, "true"], capture_output=True, check=False).returncode != 0:
+            self.skipTest("needs root and a mount namespace")
+        self.usage = os.path.join(self.directory, "disk", "usage.db")
+        self.write_config("")
+        command = [CONTROLLER, "--config", self.config, "--connect", "test:///default", "--socket", self.socket]
+        fill = f'head -c 2M /dev/zero >"{self.directory}/disk/fill" 2>/dev/null; exec "$@"'
+        daemon = self.launch([*inside, "sh", "-c", fill, "sh", *command])
+        self.until(lambda: self.says("metering: usage cannot be written: " + self.usage + ": database or disk is full"))
+        self.until(lambda: (self.usage_of_test() or {"missing_us": 0})["missing_us"] >= 1_000_000)
+        os.unlink(f"/proc/{daemon.pid}/root{self.directory}/disk/fill")
+        self.until(lambda: self.says("metering: usage is written again"))
+        self.assertEqual(self.ctl("usage").stderr, "")
 
     def test_a_stop_is_quick_and_removes_the_socket(self):
         daemon = self.start()

@@ -100,6 +100,33 @@ TEST(Render, ShowsTheNumbersOfADecision) {
               "1970-01-01T00:00:00Z  shrink: because (psi_bp 12, to 1.5 GiB)\n");
 }
 
+proto::UsageReport usage() {
+    return {Seconds(1'793'491'200),
+            Seconds(1'796'083'200),
+            {{"web", "u1", 3'686'400 * 5 + 1'843'200 + 1844, 1, Seconds(360'000), Micros(400'000)},
+             {"a \"b\"", "u2", 0, 0, Micros(0), Seconds(3661)}},
+            std::nullopt};
+}
+
+TEST(Render, TellsUsageInGibHours) {
+    EXPECT_EQ(ctl::render_usage(usage()),
+              "usage from 2026-11-01T00:00:00Z until 2026-12-01T00:00:00Z\n"
+              "NAME   GIB-HOURS  ABOVE-MIN   MEASURED  MISSING  UUID\n"
+              "web        5.501      0.000  100:00:00  0:00:00  u1\n"
+              "a \"b\"      0.000      0.000    0:00:00  1:01:01  u2\n"
+              "(all)      5.501      0.000  100:00:00  1:01:01\n");
+}
+
+TEST(Render, TellsUsageAsCsv) {
+    EXPECT_EQ(ctl::render_usage_csv(usage()),
+              "name,uuid,since,until,used_gib_hours,above_min_gib_hours,used_mib_seconds,"
+              "above_min_mib_seconds,measured_s,missing_s\r\n"
+              "\"web\",\"u1\",2026-11-01T00:00:00Z,2026-12-01T00:00:00Z,5.501,0.000,20277044,1,"
+              "360000,0\r\n"
+              "\"a \"\"b\"\"\",\"u2\",2026-11-01T00:00:00Z,2026-12-01T00:00:00Z,0.000,0.000,0,0,"
+              "0,3661\r\n");
+}
+
 TEST(Render, LetsNoGuestPlayTricksOnTheTerminal) {
     proto::VmDetail detail;
     detail.vm.name = "a\x1b[2J";

@@ -30,6 +30,7 @@ TEST(Documents, RoundTrip) {
     expect_round_trip(samples::reservation_list());
     expect_round_trip(samples::reservation_request());
     expect_round_trip(samples::api_error());
+    expect_round_trip(samples::usage_report());
 }
 
 TEST(Documents, RoundTripWhereOptionalPartsAreMissing) {
@@ -52,6 +53,16 @@ TEST(Documents, HoldAThousandVms) {
     VmList list = samples::vm_list();
     list.vms.assign(1000, samples::summary());
     expect_round_trip(list);
+}
+
+TEST(Documents, HoldTheUsageOfAllThatRanInAYear) {
+    UsageReport report = samples::usage_report();
+    report.vms.assign(50'000, report.vms[0]);
+    for (UsageEntry& vm : report.vms) {
+        vm.used_mib_seconds = vm.above_min_mib_seconds = 1'000'000'000'000'000'000;
+        vm.name.assign(64, 'n');
+    }
+    expect_round_trip(report);
 }
 
 TEST(Documents, RefuseGarbage) {

@@ -149,6 +149,13 @@ inline ReservationRequest reservation_request() {
     return {.size = 4_GiB, .domain = "web-2", .lasts = Micros(60'000'000)};
 }
 
+inline UsageReport usage_report() {
+    return {.since = Micros(1'760'000'000'000'000),
+            .until = Micros(1'760'003'600'000'000),
+            .vms = {{"web-1", summary().uuid, 3'686'400, 42, Seconds(3599), Millis(1000)}},
+            .problem = "what is kept cannot be written: disk full"};
+}
+
 inline ApiError api_error() {
     return {.code = "not-found", .message = "no domain 'web-9'"};
 }
