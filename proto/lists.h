@@ -22,10 +22,10 @@ constexpr uint64_t k_max_name = 256;      // a domain's name: libvirt's must fit
 constexpr uint64_t k_max_sentence = 512;  // reasons and messages: a few lines of a terminal
 constexpr uint64_t k_max_problems = 16;   // more than the kinds of problems an agent knows
 constexpr uint64_t k_max_capabilities = 32;
-constexpr uint64_t k_max_commands = 256;  // qemu-ga 10.0 has 44
-constexpr uint64_t k_max_numbers = 32;    // of one decision
-constexpr uint64_t k_max_entries = 4096;  // explain keeps fewer a VM
-constexpr uint64_t k_max_vms = 16'384;    // more than any host runs
+constexpr uint64_t k_max_commands = 256;          // qemu-ga 10.0 has 44
+constexpr uint64_t k_max_numbers = 32;            // of one decision
+constexpr uint64_t k_max_entries = 4096;          // explain keeps fewer a VM
+constexpr uint64_t k_max_vms = 16'384;            // more than any host runs
 constexpr uint64_t k_max_usage_entries = 50'000;  // VMs that ran in a period
 
 constexpr Bounds bytes_to(uint64_t most) {

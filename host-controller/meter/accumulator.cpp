@@ -27,14 +27,14 @@ size_t UsageBatch::entries() const {
     return count;
 }
 
-void UsageBatch::append(UsageBatch later) {
+void UsageBatch::append(const UsageBatch& later) {
     until = later.until;
     for (auto& [uuid, vm] : vms) {
         vm.runs = false;  // or it is in `later`
     }
-    for (auto& [uuid, more] : later.vms) {
+    for (const auto& [uuid, more] : later.vms) {
         VmUsage& vm = vms[uuid];
-        vm.name = std::move(more.name);
+        vm.name = more.name;
         vm.runs = more.runs;
         for (const auto& [hour, usage] : more.hours) {
             vm.hours[hour] += usage;

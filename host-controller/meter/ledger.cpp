@@ -23,7 +23,7 @@ Ledger::~Ledger() {
 
 void Ledger::add(UsageBatch batch) {
     if (unwritten_) {
-        unwritten_->append(std::move(batch));
+        unwritten_->append(batch);
     } else {
         unwritten_ = std::move(batch);
     }

@@ -60,7 +60,7 @@ struct UsageBatch {
     // How many hours of VMs it holds: its size.
     [[nodiscard]] size_t entries() const;
     // `later` follows on this one.
-    void append(UsageBatch later);
+    void append(const UsageBatch& later);
     bool operator==(const UsageBatch&) const = default;
 };
 

@@ -15,16 +15,18 @@ _SOCKET = "/run/acma-test.sock"
 class _Host:
     """A libvirt with a controller."""
 
-    def __init__(self, libvirt, arguments=()):
+    def __init__(self, libvirt, settings=""):
         self.libvirt = libvirt
-        self._arguments = arguments
         self.log_path = libvirt.directory + "/controller.log"
         self._controller = None
+        self._config = libvirt.directory + "/controller.toml"
+        with open(self._config, "w", encoding="utf-8") as config:
+            config.write(f'usage-database = "{libvirt.directory}/usage.db"\n{settings}')
         self.start_controller()
 
     def start_controller(self):
         with open(self.log_path, "ab") as log:
-            self._controller = self.libvirt.popen([CONTROLLER, "--socket", _SOCKET, *self._arguments], stdout=log, stderr=log)
+            self._controller = self.libvirt.popen([CONTROLLER, "--config", self._config, "--socket", _SOCKET], stdout=log, stderr=log)
 
     def kill_controller(self):
         pid = self.libvirt.run(["pidof", "acma-controller"]).stdout.split()[0]
@@ -41,6 +43,9 @@ class _Host:
     def show(self, name):
         done = self.ctl("show", name, "--json", check=False)
         return json.loads(done.stdout) if done.returncode == 0 else None
+
+    def usage(self, name):
+        return json.loads(self.ctl("usage", name, "--json").stdout)["vms"][0]
 
     def wait_for(self, name, condition, what):
         def check():
@@ -102,6 +107,9 @@ def a_policy_set_by_virsh_or_acmactl_reaches_the_guest_and_max_mem_holds(kernel)
         expect(detail["vm"]["policy"]["max_mem_bytes"] == 640 * MIB, "the previous policy did not stay")
         measured = guest.host_bytes()
         expect(abs(detail["vm"]["host_bytes"] - measured) < 64 * MIB, f"host bytes: {detail['vm']['host_bytes']}, {measured}")
+        usage = host.usage("vm1")
+        seconds = usage["measured_us"] / 1e6
+        expect(100 * seconds < usage["used_mib_seconds"] < 768 * seconds, f"{usage}")
 
 
 @case(each={"kernel": ["6.12"]}, full_each=["7.3"], timeout_s=400)
@@ -118,6 +126,8 @@ def neither_the_controllers_nor_libvirtds_death_shrinks_a_guest(kernel):
         host.start_controller()
         host.wait_for("vm1", lambda vm: vm["agent"]["connected"] and vm["vm"]["state"] == "managed", "not found again")
         expect(host.actual("vm1") == 640 * MIB, "the balloon moved")
+        wait_until(lambda: host.usage("vm1")["missing_us"] > 500_000, 30, lambda: f"nothing is missing: {host.usage('vm1')}")
+        expect(host.usage("vm1")["measured_us"] > host.usage("vm1")["missing_us"], f"{host.usage('vm1')}")
         host.libvirt.restart_daemon(kill=True)
         expect(host.actual("vm1") == 640 * MIB, "the balloon moved")
         expect(_guest_policy(guest) == policy, f"{_guest_policy(guest)} instead of {policy}")
@@ -142,10 +152,7 @@ class _Crowded:
     """A host whose VMs may have `budget` bytes together, and the two guests on it, which may have a GiB each."""
 
     def __init__(self, libvirt, budget, guests):
-        self.config = libvirt.directory + "/controller.toml"
-        with open(self.config, "w", encoding="utf-8") as file:
-            file.write(f'host-reserve = "{(_mem_total() - budget) >> 10}KiB"\n')
-        self.host = _Host(libvirt, ["--config", self.config])
+        self.host = _Host(libvirt, f'host-reserve = "{(_mem_total() - budget) >> 10}KiB"\n')
         self.guests = guests
         self.most_granted = 0
 
