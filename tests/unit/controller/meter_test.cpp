@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "host-controller/meter/meter.h"
 
+#include <memory>
 #include <mutex>
 #include <thread>
 
@@ -346,9 +347,11 @@ class MeterTest : public testing::Test {
         meter.observe(readings);
     }
     Result<proto::UsageReport> ask(const Meter::Question& question) {
-        Result<proto::UsageReport> answer = Error{ErrorCode::timeout, "no answer"};
-        meter.ask(question, [&answer](const auto& given) { answer = given; });
-        return answer;
+        // Shared, since it may come when nobody waits for it any more.
+        using Answer = Result<proto::UsageReport>;
+        const auto answer = std::make_shared<Answer>(Error{ErrorCode::timeout, "no answer"});
+        meter.ask(question, [answer](const Answer& given) { *answer = given; });
+        return *answer;
     }
 
     Moment now = at(Micros(0));
