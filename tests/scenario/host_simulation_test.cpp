@@ -3,6 +3,7 @@
 #include "engine/simulation/host_simulation.h"
 
 #include <algorithm>
+#include <map>
 
 #include <gtest/gtest.h>
 #include <rapidcheck/gtest.h>
@@ -19,8 +20,13 @@ Scenario scenario(std::string_view name, uint64_t seed = k_seed) {
 Results run(const Scenario& scenario, std::unique_ptr<HostPolicy> policy) {
     return HostSimulation(scenario, *policy).run();
 }
-Results run(std::string_view name, uint64_t seed = k_seed) {
-    return run(scenario(name, seed), acma_policy());
+// Ours, each scenario once: a day takes seconds.
+const Results& run(const std::string& name) {
+    static std::map<std::string, Results> known;
+    const auto at = known.find(name);
+    return at != known.end()
+               ? at->second
+               : known.emplace(name, run(scenario(name), acma_policy())).first->second;
 }
 
 double demand_met_pct(const Results& results) {
@@ -30,7 +36,7 @@ double demand_met_pct(const Results& results) {
 
 TEST(HostSimulation, GrantedMemoryExistsAfterEveryStepOfEveryScenario) {
     for (const auto& [name, what] : scenario_names()) {
-        const Results results = run(name);
+        const Results& results = run(std::string(name));
         EXPECT_EQ(results.unbacked_max, Bytes(0)) << name;
         EXPECT_EQ(results.host_swap_max, Bytes(0)) << name;
     }
@@ -74,7 +80,8 @@ TEST(HostSimulation, AFloodOfNeedsNeverMakesTheHostSwap) {
 }
 
 TEST(HostSimulation, TheSameSeedGivesTheSameResults) {
-    EXPECT_EQ(run("restarts", 7), run("restarts", 7));
+    EXPECT_EQ(run(scenario("restarts", 7), acma_policy()),
+              run(scenario("restarts", 7), acma_policy()));
     EXPECT_NE(scenario("restarts", 7), scenario("restarts", 8));
 }
 
