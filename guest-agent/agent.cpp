@@ -5,6 +5,7 @@
 #include <cerrno>
 #include <csignal>
 #include <cstdio>
+#include <thread>
 
 #include <poll.h>
 #include <sys/mman.h>
@@ -54,6 +55,8 @@ constexpr Micros k_look_for_shim_again = Seconds(30);
 // by its policy; the guest cannot see where nobody does.
 constexpr Micros k_report_again_after = Seconds(600);
 constexpr Micros k_report_again_least = Seconds(30);
+constexpr int k_listen_tries = 50;
+constexpr Millis k_listen_pause{200};
 constexpr Micros k_coldness_age = Seconds(10);  // of what is known of used memory
 
 const char* problem_word(ErrorCode code) {
@@ -84,10 +87,15 @@ int Agent::run() {
         log(3, signals.error().message);
         return 1;
     }
-    // Two would switch each other's page-out off.
-    if (const Status status = channels_.listen();
-        !status && status.error().code == ErrorCode::busy) {
-        log(3, status.error().message);
+    // Two would switch each other's page-out off. One that was just killed may still be going.
+    Status listens = channels_.listen();
+    for (int i = 0; i < k_listen_tries && !listens && listens.error().code == ErrorCode::busy;
+         ++i) {
+        std::this_thread::sleep_for(k_listen_pause);
+        listens = channels_.listen();
+    }
+    if (!listens && listens.error().code == ErrorCode::busy) {
+        log(3, listens.error().message);
         return 1;
     }
     for (const auto& problem : problems_) {

@@ -43,7 +43,7 @@ def the_module_waits_for_memory_that_goes_offline_and_leaves_nothing_behind(kern
         line = next(line for line in _map(guest) if line["window"] == 6)
         expect(0 < line["owned"] < line["present"], f"nothing to test: {line}")
         guest.run("(echo offline >/sys/devices/system/memory/memory6/state; echo $? >/tmp/offline) >/dev/null 2>&1 &")
-        wait_until(lambda: blocks.state(guest)["owned_bytes"] < owned, 10, "the memory does not go offline")
+        wait_until(lambda: blocks.state(guest)["owned_bytes"] < owned, 60, lambda: "the memory does not go offline: " + guest.run("cat /tmp/offline; dmesg | tail -5", check=False).output)
         guest.run("(rmmod acma_balloon; echo $? >/tmp/rmmod) >/dev/null 2>&1 &")
         time.sleep(3)
         early = guest.run("grep . /tmp/offline /tmp/rmmod 2>/dev/null", check=False).output

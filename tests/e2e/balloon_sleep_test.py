@@ -105,10 +105,10 @@ def blocks_come_back_before_a_guest_sleeps_and_the_hosts_target_is_met_after_it(
 
 
 _KEEP = """
-acma-blocks keep 4 >/tmp/keep &
+acma-blocks keep %d >/tmp/keep &
 until grep -q kept /tmp/keep; do usleep 50000; done
-echo offline >/sys/devices/system/memory/memory4/state
-echo online >/sys/devices/system/memory/memory4/state
+echo offline >/sys/devices/system/memory/memory%d/state
+echo online >/sys/devices/system/memory/memory%d/state
 echo "before: $(acma-blocks state)" >/dev/ttyS0
 echo deep >/sys/power/mem_sleep && echo mem >/sys/power/state
 echo "after: $(acma-blocks state)" >/dev/ttyS0
@@ -121,7 +121,8 @@ echo "done: 0" >/dev/ttyS0
 def a_memory_block_that_is_being_kept_comes_back_before_a_guest_sleeps(kernel):
     with Guest(blocks.options(kernel, modules=["button"], balloon_properties=_REPORTING, one_thread=True)) as guest:
         total = blocks.mem(guest, "MemTotal")
-        guest.run(f"cat >/tmp/keep.sh <<'END'\n{_KEEP % blocks.TROUBLE}END\nsh /tmp/keep.sh >/dev/null 2>&1 &")
+        window = blocks.whole_window(guest)
+        guest.run(f"cat >/tmp/keep.sh <<'END'\n{_KEEP % (window, window, window, blocks.TROUBLE)}END\nsh /tmp/keep.sh >/dev/null 2>&1 &")
         wait_until(lambda: guest.qmp.command("query-status")["status"] == "suspended", 30, guest.console_tail, every_s=0.1)
         guest.qmp.command("system_wakeup")
         wait_until(lambda: _said(guest, "done") is not None, 60, lambda: guest.console_tail(60))

@@ -16,6 +16,7 @@ from .blocks import move as _move
 from .blocks import options as _options
 from .blocks import set_target as _set_target
 from .blocks import state as _state
+from .blocks import whole_window as _whole_window
 from .harness import AGENT, BLOCKS, KERNELS, MIB, WORKLOAD, case, expect, wait_until
 
 
@@ -377,14 +378,16 @@ def a_memory_block_that_was_left_offline_comes_back(kernel):
     """Whoever recycled it was killed, and so was the process that would have brought it online."""
     with Guest(_options(kernel, add=[WORKLOAD, BLOCKS, AGENT], files={"/etc/acma/agent.toml": "[policy]\nstandalone = true\n"})) as guest:
         total = _mem(guest, "MemTotal")
-        guest.run("acma-blocks keep 4 >/tmp/keep & echo $! >/tmp/pid; while ! grep -q kept /tmp/keep; do sleep 0.1; done")
-        guest.run("echo offline >/sys/devices/system/memory/memory4/state; kill -9 $(cat /tmp/pid); wait")
-        expect(_state(guest)["gone_window"] == 4, str(_state(guest)))
+        window = _whole_window(guest)
+        memory = f"/sys/devices/system/memory/memory{window}/state"
+        guest.run(f"acma-blocks keep {window} >/tmp/keep & echo $! >/tmp/pid; while ! grep -q kept /tmp/keep; do sleep 0.1; done")
+        guest.run(f"echo offline >{memory}; kill -9 $(cat /tmp/pid); wait")
+        expect(_state(guest)["gone_window"] == window, str(_state(guest)))
         guest.run("acma-agent run >/tmp/agent.log 2>&1 &")
-        wait_until(lambda: _memory_block(guest, 4) == "online", 20, lambda: guest.run("cat /tmp/agent.log"))
+        wait_until(lambda: _memory_block(guest, window) == "online", 20, lambda: guest.run("cat /tmp/agent.log"))
         expect(_state(guest)["gone_window"] == 2**64 - 1 and _mem(guest, "MemTotal") == total, str(_state(guest)))
         # One that is killed in good order: nothing is kept any more, the memory is free again.
-        guest.run("kill $(pidof acma-agent); sleep 1; acma-blocks keep 4 & sleep 1; kill -9 $!; acma-blocks give 1000")
-        guest.run("echo offline >/sys/devices/system/memory/memory4/state; echo online >/sys/devices/system/memory/memory4/state")
+        guest.run(f"kill $(pidof acma-agent); sleep 1; acma-blocks keep {window} & sleep 1; kill -9 $!; acma-blocks give 1000")
+        guest.run(f"echo offline >{memory}; echo online >{memory}")
         expect(_mem(guest, "MemTotal") == total and _state(guest)["owned_bytes"] == 0, str(_state(guest)))
         _expect_no_trouble(guest)
