@@ -312,6 +312,9 @@ def agent_answers_garbage_with_errors_and_goes_on():
     with Guest(_options(channels=[_PORT])) as guest:
         _start_agent(guest)
         expect("no-channel" not in _problems(guest), str(_problems(guest)))
+        # One agent in a guest: two would switch each other's page-out off.
+        second = guest.run("acma-agent run 2>&1", check=False, timeout=60)
+        expect(second.status == 1 and "another acma-agent" in second.output, str(second))
         host = _Host(guest)
         # An emulated guest counts what the machine takes from it as its own, so the quietest of three looks counts.
         ticks = []

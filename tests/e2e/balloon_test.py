@@ -4,6 +4,9 @@
 import json
 import os
 import random
+import subprocess
+import sys
+import tempfile
 import time
 
 from tests.rig.qemu import Guest
@@ -391,3 +394,17 @@ def a_memory_block_that_was_left_offline_comes_back(kernel):
         guest.run(f"echo offline >{memory}; echo online >{memory}")
         expect(_mem(guest, "MemTotal") == total and _state(guest)["owned_bytes"] == 0, str(_state(guest)))
         _expect_no_trouble(guest)
+
+
+@case(each={"kernel": KERNELS}, full=True, timeout_s=2400)
+def a_guest_in_huge_pages_gives_all_that_is_taken_back_to_the_host(kernel):
+    """By the report queue and by the inflate queue. The host is itself a guest: huge pages are never this machine's."""
+    top = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+    with tempfile.TemporaryDirectory(prefix="acma-", dir="/var/tmp") as directory:
+        figures = os.path.join(directory, "figures.json")
+        bench = [sys.executable, "-m", "tests.bench.run", "balloon", "--kernel", kernel, "--case", "hugetlb", "--json", figures]
+        done = subprocess.run(bench, cwd=top, capture_output=True, text=True, check=False)
+        expect(done.returncode == 0, done.stdout + done.stderr)
+        with open(figures, encoding="utf-8") as file:
+            row = next(row for row in json.load(file)["rows"] if row["metric"] == "hugetlb_freed_pct")
+        expect(row["ours"] == 100 and row["peers"]["stock"] == 0, str(row))
