@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "host-controller/acmactl/commands.h"
 
+#include <algorithm>
 #include <chrono>
 #include <cstdio>
 #include <thread>
@@ -91,6 +92,37 @@ Exit set(const Target& target, const std::string& domain, const proto::PolicyCha
         return printable(detail.vm.name) + ": " +
                (detail.vm.policy ? describe(*detail.vm.policy) : "no policy") + "\n";
     });
+}
+
+namespace {
+Exit release_one(const Target& target, const std::string& domain) {
+    return run<proto::VmDetail>(
+        target, {"POST", vm_path(domain) + "/release", ""}, [](const proto::VmDetail& detail) {
+            return printable(detail.vm.name) + ": released, it gets " + human(detail.vm.ram) + "\n";
+        });
+}
+}  // namespace
+
+Exit release(const Target& target, const std::string& domain) {
+    if (!domain.empty()) {
+        return release_one(target, domain);
+    }
+    const auto all = document_of<proto::VmList>(target, {.target = "/v1/vms"});
+    Exit worst = all.exit;
+    for (const proto::VmSummary& vm : all.document.vms) {
+        // One that is gone meanwhile, or that cannot be released, does not keep the others.
+        if (vm.policy) {
+            worst = std::max(worst, release_one(target, vm.uuid));
+        }
+    }
+    return worst;
+}
+
+Exit pause(const Target& target, bool paused) {
+    return run<proto::HostSummary>(target, {"POST", paused ? "/v1/pause" : "/v1/resume", ""},
+                                   [](const proto::HostSummary& host) {
+                                       return std::string(host.paused ? "paused\n" : "resumed\n");
+                                   });
 }
 
 namespace {

@@ -29,6 +29,9 @@ struct Target {
 [[nodiscard]] Exit explain(const Target& target, const std::string& domain);
 [[nodiscard]] Exit set(const Target& target, const std::string& domain,
                        const proto::PolicyChange& change);
+// Of an empty `domain`: all that have a policy.
+[[nodiscard]] Exit release(const Target& target, const std::string& domain);
+[[nodiscard]] Exit pause(const Target& target, bool paused);
 struct ReserveOptions {
     double wait_s = 0;  // until it is there; 0: not at all
 };

@@ -168,6 +168,23 @@ int run(int argc, char** argv) {
     top_verb->add_option("--count", top_options.count, "End after this many; 0: never")
         ->check(CLI::Range(uint64_t{0}, uint64_t{1'000'000'000}));
 
+    bool all = false;
+    CLI::App* release_verb =
+        verb("release", "Give a domain all its RAM, with mode off from then on",
+             [&target, &domain, &all] {
+                 if (domain.empty() == !all) {
+                     std::fprintf(stderr, "acmactl: release: give DOM, or --all\n");
+                     return Exit::usage;
+                 }
+                 return release(target, domain);
+             });
+    release_verb->add_option("DOM", domain, "Domain: its id, UUID or name");
+    release_verb->add_flag("--all", all, "All domains that have a policy");
+    takes_json(release_verb);
+    takes_json(
+        verb("pause", "Change nothing until resumed", [&target] { return pause(target, true); }));
+    takes_json(verb("resume", "After pause", [&target] { return pause(target, false); }));
+
     ReserveTexts reserve_texts;
     CLI::App* reserve_verb =
         verb("reserve", "Keep memory free for a VM that is to come; without SIZE: what is reserved",

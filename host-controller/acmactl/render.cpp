@@ -66,6 +66,7 @@ std::string host_line(const proto::HostSummary& host) {
     line += host.reserved > Bytes(0) ? ", reserved " + human(host.reserved) : "";
     line += host.libvirt_connected ? "" : ", libvirt is not connected";
     line += host.dry_run ? ", dry run" : "";
+    line += host.paused ? ", paused" : "";
     return line + "\n";
 }
 
@@ -169,7 +170,8 @@ std::string utc(Micros wall) {
 std::string render_list(const proto::VmList& list) {
     return vm_table(list.vms) + (list.host.libvirt_connected ? "" : "libvirt is not connected\n") +
            (list.host.dry_run ? "dry run: nothing is written, neither to domains nor to agents\n"
-                              : "");
+                              : "") +
+           (list.host.paused ? "paused: nothing is changed until acmactl resume\n" : "");
 }
 
 std::string render_reservations(const proto::ReservationList& list) {

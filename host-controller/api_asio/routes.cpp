@@ -163,6 +163,9 @@ enum class Resource {
     show,
     explain,
     policy,
+    release,
+    pause,
+    resume,
     usage,
     reservations,
     reservation
@@ -172,6 +175,9 @@ enum class Resource {
 bool takes(Resource resource, std::string_view method) {
     switch (resource) {
         case Resource::policy:
+        case Resource::release:
+        case Resource::pause:
+        case Resource::resume:
             return method == "POST";
         case Resource::reservations:
             return method == "GET" || method == "POST";
@@ -187,6 +193,9 @@ Resource resource_of(const std::vector<std::string>& path) {
         return path[0] == "metrics"   ? Resource::metrics
                : path[0] == "healthz" ? Resource::health
                                       : Resource::none;
+    }
+    if (path[0] == "v1" && path.size() == 2 && (path[1] == "pause" || path[1] == "resume")) {
+        return path[1] == "pause" ? Resource::pause : Resource::resume;
     }
     if (path[0] == "v1" && path[1] == "reservations") {
         return path.size() == 2   ? Resource::reservations
@@ -207,9 +216,10 @@ Resource resource_of(const std::vector<std::string>& path) {
         return Resource::show;
     }
     if (path.size() == 4) {
-        return path[3] == "explain"  ? Resource::explain
-               : path[3] == "policy" ? Resource::policy
-                                     : Resource::none;
+        return path[3] == "explain"   ? Resource::explain
+               : path[3] == "policy"  ? Resource::policy
+               : path[3] == "release" ? Resource::release
+                                      : Resource::none;
     }
     return Resource::none;
 }
@@ -231,6 +241,9 @@ ApiResponse read(Fleet& fleet, const Meter& meter, Resource resource,
             return json(fleet.reservations());
         case Resource::none:
         case Resource::policy:
+        case Resource::release:
+        case Resource::pause:
+        case Resource::resume:
         case Resource::reservation:
         case Resource::usage:
             break;
@@ -267,6 +280,14 @@ void handle_request(Fleet& fleet, Meter& meter, const ApiRequest& request, const
     }
     if (resource == Resource::policy) {
         return set_policy(fleet, (*path)[2], request, respond);
+    }
+    if (resource == Resource::release) {
+        return fleet.release((*path)[2], [respond](const Result<proto::VmDetail>& released) {
+            respond(json_or_error(released));
+        });
+    }
+    if (resource == Resource::pause || resource == Resource::resume) {
+        return respond(json_or_error(fleet.pause(resource == Resource::pause)));
     }
     respond(resource == Resource::reservations ? reserve(fleet, request)
                                                : give_up(fleet, (*path)[2]));

@@ -107,6 +107,9 @@ void Fleet::seen(const DomainFacts& facts, bool policy_written) {
     Vm& vm = vms_.try_emplace(facts.vm, settings, facts, now).first->second;
     log(false, facts.name + ": found, RAM " + human(facts.ram));
     carry_out(facts.vm, vm.start(now));
+    if (host_.paused) {
+        carry_out(facts.vm, vm.pause(true, now));
+    }
 }
 
 void Fleet::gone(const VmId& id, const std::string& why) {
@@ -365,6 +368,36 @@ void Fleet::change_policy(std::string_view domain, const proto::PolicyChange& ch
             seen(facts, true);
             done(detail(id.uuid));
         });
+}
+
+Result<proto::HostSummary> Fleet::pause(bool paused) {
+    if (std::exchange(host_.paused, paused) != paused) {
+        log(paused, paused ? "paused by the operator: nothing is changed" : "resumed");
+    }
+    const Now now = outside_.clock();
+    for (auto& [id, vm] : vms_) {
+        carry_out(id, vm.pause(paused, now));
+    }
+    return list().host;
+}
+
+void Fleet::release(std::string_view domain, Changed done) {
+    const Result<VmId> id = find(domain);
+    if (!id) {
+        return done(id.error());
+    }
+    if (!policy_to_change(*id)) {
+        return done(Error{ErrorCode::invalid, "the domain has no policy, so it is left alone"});
+    }
+    change_policy(id->uuid, {.mode = Mode::off},
+                  [this, id = *id, done = std::move(done)](const Result<proto::VmDetail>& changed) {
+                      const auto vm = vms_.find(id);
+                      if (!changed || vm == vms_.end()) {
+                          return done(changed);
+                      }
+                      carry_out(id, vm->second.release(outside_.clock()));
+                      done(detail(id.uuid));
+                  });
 }
 
 }  // namespace acma::host

@@ -52,6 +52,10 @@ class Fleet {
     using Changed = std::function<void(const Result<proto::VmDetail>&)>;
     void change_policy(std::string_view domain, const proto::PolicyChange& change, Changed done);
 
+    // Nothing is changed any more, until resumed; not kept across a restart of the controller.
+    [[nodiscard]] Result<proto::HostSummary> pause(bool paused);
+    // Mode off, and all RAM; `done` gets the VM as it is then.
+    void release(std::string_view domain, Changed done);
     // Keeps memory of the budget free for a VM that is to come; its start uses it up. Not kept
     // across a restart of the controller.
     [[nodiscard]] Result<proto::ReservationList> reserve(const proto::ReservationRequest& request);

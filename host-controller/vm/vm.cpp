@@ -170,6 +170,25 @@ Actions Vm::on_migration(bool runs, Now now) {
     return actions;
 }
 
+Actions Vm::pause(bool paused, Now now) {
+    Actions actions;
+    paused_ = paused;
+    decide_balloon(now, actions);
+    order_agent(now, actions);
+    return actions;
+}
+
+Actions Vm::release(Now now) {
+    Actions actions;
+    released_ = true;
+    decided("release", "released by the operator: it gets all its RAM and is left alone", now,
+            actions);
+    end_balloon_pause();
+    balloon_.end_correction_pause();
+    decide_balloon(now, actions);
+    return actions;
+}
+
 void Vm::end_balloon_pause() {
     retry_balloon_at_.reset();
     retry_balloon_in_ = Micros(0);
@@ -274,6 +293,7 @@ void Vm::choose_policy(Now now, Actions& actions) {
         if (chosen.policy != policy_ || chosen.source != policy_source_) {
             policy_ = chosen.policy;
             policy_source_ = chosen.source;
+            released_ = released_ && policy_ && policy_->mode == Mode::off;
             balloon_.end_correction_pause();
             end_balloon_pause();
             decided("set-policy",
@@ -290,19 +310,25 @@ Mode Vm::mode_in_force() const {
     if (!policy_) {
         return Mode::off;
     }
-    const bool left_alone = yielded_ || migrates_;
+    const bool left_alone = yielded_ || migrates_ || paused_;
     return policy_->mode == Mode::automatic && left_alone ? Mode::observe : policy_->mode;
 }
 
 bool Vm::acts() const {
-    return mode_in_force() == Mode::automatic && !settings_.dry_run;
+    return (mode_in_force() == Mode::automatic || released_) && !settings_.dry_run;
 }
 
 // --- balloon --------------------------------------------------------------------------------
 
 // What the balloon target should be; nothing where it must be left alone.
 std::optional<Bytes> Vm::wanted_target() const {
-    if (!policy_ || !facts_.has_balloon || mode_in_force() == Mode::off) {
+    if (!policy_ || !facts_.has_balloon) {
+        return std::nullopt;
+    }
+    if (released_) {
+        return balloon_.ceiling().value_or(balloon_.ram());
+    }
+    if (mode_in_force() == Mode::off) {
         return std::nullopt;
     }
     const Bytes floor = std::min(policy_->min_mem, balloon_.ram());
@@ -358,7 +384,10 @@ void Vm::decide_balloon(Now now, Actions& actions) {
     } else if (policy_->max_mem >= balloon_.ram()) {
         bound = "max-mem " + human(policy_->max_mem) + " leaves it all its RAM";
     }
-    if (grant_ && *wanted == round_down_to_page(grant_->size) && *wanted < policy_->max_mem) {
+    if (released_) {
+        bound = "it was released (acmactl release)";
+    } else if (grant_ && *wanted == round_down_to_page(grant_->size) &&
+               *wanted < policy_->max_mem) {
         bound = std::string(explain(grant_->why)) + " (its part of the host is " +
                 human(grant_->fair) + ")";
     }

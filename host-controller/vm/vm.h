@@ -80,6 +80,10 @@ class Vm {
     [[nodiscard]] Actions on_agent(const AgentEvent& event, Now now);
     [[nodiscard]] Actions on_host_bytes(const Result<HostBytes>& bytes, Now now);
     [[nodiscard]] Actions tick(Now now);
+    // The operator's: nothing is changed until that is over.
+    [[nodiscard]] Actions pause(bool paused, Now now);
+    // The operator's, beside mode off: the balloon gives all back, and is left alone then.
+    [[nodiscard]] Actions release(Now now);
     // As the arbiter between VMs sees it.
     [[nodiscard]] arbiter::Guest claim(Now now) const;
     // Never more than this of what its policy allows, from now on.
@@ -139,6 +143,8 @@ class Vm {
     bool yielded_ =
         false;  // repeated foreign balloon changes: observe until the policy is set anew
     bool migrates_ = false;  // observe until that is over
+    bool paused_ = false;    // the same, until the operator resumes
+    bool released_ = false;  // the balloon goes to all RAM; until the policy says otherwise
     uint64_t generation_ = 0;
     StateNote note_;  // as we wrote it last, or found it
 

@@ -198,6 +198,11 @@ def memory_goes_to_the_guest_that_needs_it_and_never_more_than_there_is(kernel):
         refused = crowded.host.ctl("reserve", "1700MiB", "--wait", "3", check=False)
         expect(refused.returncode == 1 and "missing" in refused.stderr, str(refused))
         expect("vm3" in crowded.host.ctl("reserve").stdout and "1700" not in crowded.host.ctl("reserve").stdout, "what was refused is reserved")
+        paused = crowded.host.ctl("pause").stdout + crowded.host.ctl("list").stdout + crowded.host.ctl("resume").stdout
+        expect(paused.startswith("paused") and "paused: nothing" in paused and paused.endswith("resumed\n"), paused)
+        crowded.host.ctl("release", "vm2")
+        wait_until(lambda: crowded.host.actual("vm2") == 1024 * MIB, 30, crowded.state)
+        expect(crowded.host.show("vm2")["vm"]["state"] == "off", "it is not left alone")
         told = crowded.host.ctl("explain", "vm1").stdout
         expect("others" in told or "nobody else" in told, told)
 

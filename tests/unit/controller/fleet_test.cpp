@@ -199,6 +199,53 @@ TEST_F(FleetTest, KeepsWhatIsReservedUntilItsDomainStarts) {
     EXPECT_THAT(log, HasSubstr("db: the 1.5 GiB that were reserved for it"));
 }
 
+TEST_F(FleetTest, ReleaseGivesAllRamAndLeavesTheVmAlone) {
+    Fleet fleet = make();
+    settle(fleet, domain("web", 1));
+    std::optional<Result<proto::VmDetail>> answer;
+    fleet.release("web", [&answer](const auto& result) { answer = result; });
+    hypervisor.finish();  // the metadata
+    ASSERT_TRUE(answer && *answer) << (answer ? answer->error().message : "no answer");
+    EXPECT_EQ((*answer)->vm.policy->mode, Mode::off);
+    std::optional<Bytes> target;
+    while (!hypervisor.calls.empty()) {
+        const auto call = hypervisor.finish();
+        target = call.what == "balloon" ? std::optional(call.target) : target;
+    }
+    EXPECT_EQ(target, 4_GiB);
+    fleet.on_hypervisor(BalloonSeen{VmId{"uuid-web"}, 4_GiB});
+    for (int i = 0; i < 10; ++i) {
+        clock += Seconds(1);
+        fleet.tick();
+    }
+    for (const auto& call : hypervisor.calls) {
+        EXPECT_NE(call.what, "balloon") << "left alone";
+    }
+    fleet.release("nobody", [&answer](const auto& result) { answer = result; });
+    EXPECT_EQ(answer->error().code, ErrorCode::not_found);
+}
+
+TEST_F(FleetTest, ChangesNothingWhilePaused) {
+    Fleet fleet = make();
+    settle(fleet, domain("web", 1));
+    ASSERT_TRUE(fleet.pause(true)->paused);
+    EXPECT_EQ(agents.orders.at(VmId{"uuid-web"}).policy->policy.mode, Mode::observe);
+    DomainFacts facts = domain("web", 1);
+    facts.current = 2_GiB;
+    facts.policy = std::optional(Policy{512_MiB, 1_GiB, 10_bp, 1000, Mode::automatic});
+    fleet.on_hypervisor(DomainSeen{facts, true});
+    fleet.on_hypervisor(DomainSeen{domain("new", 2), false});
+    for (const auto& call : hypervisor.calls) {
+        EXPECT_FALSE(call.what == "balloon" && call.vm.uuid == "uuid-web");
+    }
+    hypervisor.calls.clear();
+    ASSERT_FALSE(fleet.pause(false)->paused);
+    const auto wrote = [](const auto& call) {
+        return call.what == "balloon" && call.target == 1_GiB;
+    };
+    EXPECT_TRUE(std::any_of(hypervisor.calls.begin(), hypervisor.calls.end(), wrote));
+}
+
 TEST_F(FleetTest, ReservationsEndAndAreGivenUp) {
     Fleet fleet = make();
     fleet.host().mem_total = fleet.host().mem_available = 4_GiB;
