@@ -240,6 +240,7 @@ void acma_take(struct acma *acma, u64 window, u64 want, u32 flags, u8 *result);
 u64 acma_give(struct acma *acma, u64 window, u64 bits, bool voluntary);
 u64 acma_give_some(struct acma *acma, u64 blocks, bool voluntary);
 u64 acma_free_bits(u64 window, u64 candidates);
+unsigned int acma_used_pages(u64 window, u64 candidates);
 void acma_manage_as_forced(struct acma *acma);
 u64 acma_owned_blocks(struct acma *acma);
 u64 acma_owned_pfns(struct acma *acma);

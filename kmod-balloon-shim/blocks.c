@@ -85,28 +85,31 @@ bool acma_has_room(unsigned long pfn, unsigned long pages, bool moves)
 	return room >= (moves ? 2 : 1) * pages && !acma_below_floor(pages);
 }
 
-/* Entirely in buddy's hands? Read without the zone's lock: true a moment ago. */
-static bool block_is_free(u64 block)
+/*
+ * How many of its pages are not in buddy's hands; at least @enough if it is that
+ * many. Read without the zone's lock: true a moment ago.
+ */
+static unsigned int block_used(u64 block, unsigned int enough)
 {
 	unsigned long pfn = block_pfn(block);
 	unsigned long end = pfn + ACMA_BLOCK_PAGES;
 	unsigned long around = ALIGN_DOWN(pfn, MAX_ORDER_NR_PAGES);
+	unsigned int used = 0;
 
 	if (PageBuddy(pfn_to_page(around)) &&
 	    page_private(pfn_to_page(around)) == MAX_PAGE_ORDER)
-		return true;
-	while (pfn < end) {
+		return 0;
+	while (pfn < end && used < enough) {
 		struct page *page = pfn_to_page(pfn);
-		unsigned long order;
+		unsigned long order = PageBuddy(page) ? READ_ONCE(page->private) : 0;
 
-		if (!PageBuddy(page))
-			return false;
-		order = READ_ONCE(page->private);
-		if (order > MAX_PAGE_ORDER)
-			return false;
+		if (!PageBuddy(page) || order > MAX_PAGE_ORDER) {
+			used++;
+			order = 0;
+		}
 		pfn += 1UL << order;
 	}
-	return true;
+	return used;
 }
 
 /**
@@ -128,10 +131,31 @@ u64 acma_free_bits(u64 window, u64 candidates)
 			continue;
 		if (!pfn_to_online_page(block_pfn(window_block(window) + i)))
 			continue;
-		if (block_is_free(window_block(window) + i))
+		if (!block_used(window_block(window) + i, 1))
 			free |= bit;
 	}
 	return free;
+}
+
+/**
+ * acma_used_pages() - how many pages of these blocks are used
+ * @window: its number
+ * @candidates: present ones
+ *
+ * Return: pages, as of a moment ago
+ */
+unsigned int acma_used_pages(u64 window, u64 candidates)
+{
+	unsigned int used = 0;
+	unsigned int i;
+
+	for (i = 0; i < ACMA_WINDOW_BLOCKS; i++) {
+		u64 block = window_block(window) + i;
+
+		if ((candidates & (1ULL << i)) && pfn_to_online_page(block_pfn(block)))
+			used += block_used(block, ACMA_BLOCK_PAGES);
+	}
+	return used;
 }
 
 static void set_offline(u64 block)

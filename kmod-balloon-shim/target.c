@@ -23,6 +23,8 @@
 /* While much is taken the host and the guest are told now and then. */
 #define SETTLE_EVERY (HZ / 5)
 #define SETTLE_PAGES (16 * ACMA_BLOCK_PAGES)
+/* How finely windows are told apart by how much of them is used. */
+#define USED_PARTS 8
 
 static u32 read_target(struct acma *acma)
 {
@@ -137,9 +139,13 @@ static u64 missing_blocks(struct acma *acma)
 	return owned >= acma->target ? 0 : DIV_ROUND_UP(acma->target - owned, ACMA_PFNS_PER_BLOCK);
 }
 
-/* From the top down, until enough is owned or nothing more is to be had. */
-static void take_blocks(struct acma *acma, u32 flags)
+/*
+ * From the top down, until enough is owned or nothing more is to be had: free
+ * blocks, or all of the windows of which at most @parts of USED_PARTS are used.
+ */
+static void take_blocks(struct acma *acma, unsigned int parts)
 {
+	u32 flags = parts ? 0 : ACMA_ALLOC_FREE_ONLY;
 	unsigned long settled = jiffies;
 	u64 window = acma->map.nr_windows;
 	u8 result[ACMA_WINDOW_BLOCKS];
@@ -148,6 +154,7 @@ static void take_blocks(struct acma *acma, u32 flags)
 		u64 missing = missing_blocks(acma);
 		u64 bits;
 
+		cond_resched();
 		spin_lock(&acma->lock);
 		window = acma_map_take_from(&acma->map, window);
 		if (window != ACMA_NO_WINDOW)
@@ -155,9 +162,11 @@ static void take_blocks(struct acma *acma, u32 flags)
 		spin_unlock(&acma->lock);
 		if (!missing || window == ACMA_NO_WINDOW || target_moved(acma))
 			return;
-		if (flags & ACMA_ALLOC_FREE_ONLY)
+		if (!parts)
 			bits = acma_free_bits(window, bits);
-		else if (time_before(jiffies, acma->retry_at[window]))
+		else if (time_before(jiffies, acma->retry_at[window]) ||
+			 acma_used_pages(window, bits) * USED_PARTS >
+				 acma_count(bits) * ACMA_BLOCK_PAGES * parts)
 			continue;
 		memset(result, 0, sizeof(result));
 		acma_take(acma, window, acma_highest(bits, min_t(u64, missing, 64)), flags, result);
@@ -169,16 +178,17 @@ static void take_blocks(struct acma *acma, u32 flags)
 		/* This zone may have too little left, and the next one enough. */
 		if (acma_below_floor(ACMA_BLOCK_PAGES))
 			return;
-		cond_resched();
 	}
 }
 
 static void grow_forced(struct acma *acma)
 {
+	unsigned int parts;
 	u64 owned, pages;
 
-	take_blocks(acma, ACMA_ALLOC_FREE_ONLY);
-	take_blocks(acma, 0);
+	/* What moves fills up other windows: these would be moved out of once more. */
+	for (parts = 0; parts <= USED_PARTS; parts++)
+		take_blocks(acma, parts);
 	/* Also where there is room for no block: this lets the kernel reclaim. */
 	while ((owned = acma_owned_pfns(acma)) < acma->target && !target_moved(acma)) {
 		pages = min_t(u64, (acma->target - owned) / ACMA_PFNS_PER_PAGE, SETTLE_PAGES);

@@ -88,9 +88,9 @@ HUGETLB_CASES = [("ours", True), ("ours", False), ("stock", False), ("fpr", True
 _CONTESTANTS = {
     ("free", 0): ["ours", "stock", "fpr", "virtio_mem", "orchestration"],
     ("free", 1): ["ours", "stock", "virtio_mem"],
-    ("used", 0): ["ours", "stock", "orchestration"],
+    ("used", 0): ["ours", "ours_target", "stock", "orchestration"],
     ("cold", 0): ["ours", "stock"],
-    ("fragmented", 0): ["ours", "stock", "orchestration"],
+    ("fragmented", 0): ["ours", "ours_target", "stock", "orchestration"],
     ("loss", 0): ["ours", "stock"],
 }
 
@@ -172,7 +172,9 @@ class Subject:
         self._directory = None
         self._loss = setup.content == "loss"
         self._ram_mib = LOSS_RAM_MIB if self._loss else RAM_MIB
-        reporting = contestant in ("ours", "fpr") and setup.reporting
+        # `ours` takes blocks from the highest down, as the agent does; `ours_target` is the module on its own, which the host asks for memory.
+        shim = contestant in ("ours", "ours_target")
+        reporting = (shim or contestant == "fpr") and setup.reporting
         self._options = Options(
             kernel=setup.kernel,
             memory_mib=self._ram_mib,
@@ -181,7 +183,7 @@ class Subject:
             boot_timeout_s=300,
             cmdline=f"init_on_alloc={setup.init_on_alloc}",
             balloon_properties="deflate-on-oom=on" + (",free-page-reporting=on" if reporting else ""),
-            balloon_driver="shim" if contestant == "ours" else "stock",
+            balloon_driver="shim" if shim else "stock",
             add=_PROGRAMS,
         )
         if contestant in ("virtio_mem", "orchestration"):
@@ -313,6 +315,8 @@ class Subject:
 
     def _give_stock(self):
         return self._balloon(self._ram_mib * MIB)
+
+    _take_ours_target, _give_ours_target = _take_stock, _give_stock
 
     def _take_virtio_mem(self):
         return self._device.take(self.guest, TAKE_MIB * MIB)

@@ -105,7 +105,9 @@ def voluntary_blocks_are_the_guests_own_affair(kernel):
         expect(taken["taken"] == 350, str(taken))
         expect(_actual(guest) == 1024 * MIB, "the host was told of them")
         expect(_mem(guest, "MemTotal") == total, "MemTotal changed")
-        wait_until(lambda: guest.host_bytes() < full - 500 * MIB, 10, lambda: f"{full >> 20} -> {guest.host_bytes() >> 20} MiB")
+        # On a slow machine free page reporting has given some of the 700 MiB away before.
+        enough = max(full - 500 * MIB, (1024 - 700) * MIB)
+        wait_until(lambda: guest.host_bytes() < enough, 10, lambda: f"{full >> 20} -> {guest.host_bytes() >> 20} MiB")
         sent = _state(guest)["descriptors"]
         expect(0 < sent - before["descriptors"] <= 64, f"{sent - before['descriptors']} descriptors for 350 blocks")
         expect(_move(guest, "give 350")["freed"] == 350, "not given back")
