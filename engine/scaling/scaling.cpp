@@ -34,13 +34,14 @@ bool lies_free(const Sample& sample, const State& state, Time now) {
 
 // Whatever asks for memory back gets more with each step that it goes on asking.
 Bytes next_burst(const Policy& policy, const Sample& sample, State& state, Time now) {
-    const feedback::Bounds bounds{.floor = k_give_least.count(),
-                                  .ceiling = std::max(k_give_least, sample.ram / 2).count()};
+    const Bytes first = std::max(k_give_least, sample.ram / k_give_part);
+    const feedback::Bounds bounds{.floor = first.count(),
+                                  .ceiling = std::max(first, sample.ram / 2).count()};
     const feedback::Score score = std::max(pressure(policy, sample), feedback::k_worst);
     const bool goes_on = state.burst > Bytes(0) && now - state.gave_at <= k_giving_goes_on;
     state.burst = goes_on ? Bytes(feedback::next(state.burst.count(), score, bounds, true,
                                                  feedback::Direction::inverse))
-                          : k_give_least;
+                          : first;
     state.gave_at = now;
     return state.burst;
 }
@@ -56,13 +57,18 @@ Decision give(const Policy& policy, const Sample& sample, State& state, Time now
                        reason + "; " + human(sample.mem_free) + " are free, which is no help");
     }
     const Bytes burst = next_burst(policy, sample, state, now);
-    const Bytes amount =
-        std::min(sample.voluntary, at_least_a_block(std::max(wanted, burst) + k_block));
+    const Bytes enough = at_least_a_block(std::max(wanted, burst) + k_block);
+    const Bytes amount = std::min(sample.voluntary, enough);
+    // What the host asked for is all that is left.
+    const bool at_grant = amount < enough && sample.owned > sample.voluntary;
     if (amount == Bytes(0)) {
-        return resting(k_resting_step, reason + "; nothing is left to give back");
+        return Decision{.at_grant = at_grant,
+                        .next_step = k_resting_step,
+                        .reason = reason + "; nothing is left to give back"};
     }
     return Decision{.action = Action::give,
                     .give = amount,
+                    .at_grant = at_grant,
                     .next_step = k_giving_step,
                     .reason = reason + ": " + human(amount) + " come back"};
 }

@@ -39,6 +39,7 @@ struct Decision {
     Action action = Action::hold;
     Amounts take;
     Bytes give;
+    bool at_grant = false;  // more is needed than it may give back: only the host can help
     Micros next_step{0};
     std::string reason;  // a sentence with the numbers that made it
     bool operator==(const Decision&) const = default;
@@ -65,6 +66,8 @@ constexpr Bytes k_take_most = 4_GiB;
 constexpr uint64_t k_migrated_part = 4;  // of the rate
 constexpr Bytes k_migrated_most = 256_MiB;
 // Memory that is needed is often needed at once: each step gives twice as much as the one before.
+// The first gives this part of RAM, or this: what is large grows by large pieces.
+constexpr uint64_t k_give_part = 16;
 constexpr Bytes k_give_least = 64_MiB;
 constexpr Micros k_giving_step = Millis(50);
 constexpr Micros k_giving_goes_on = Millis(500);  // so soon after the last step

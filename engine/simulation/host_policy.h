@@ -36,6 +36,8 @@ class HostPolicy {
     virtual ~HostPolicy() = default;
     // Its guests run acma-agent, where they can.
     [[nodiscard]] virtual bool with_agents() const = 0;
+    // It is called at once when an agent says that only the host can help.
+    [[nodiscard]] virtual bool hears_at_once() const { return false; }
     // Called every second; a target for each VM, in the same order.
     [[nodiscard]] virtual std::vector<Bytes> targets(const HostView& host,
                                                      const std::vector<VmView>& vms, Time now) = 0;

@@ -24,7 +24,7 @@ bool HostSimulation::step() {
     if (since >= scenario_.end) {
         return false;
     }
-    if (since % k_host_step == Micros(0)) {
+    if (since % k_host_step == Micros(0) || (policy_.hears_at_once() && is_called())) {
         step_host();
     }
     for (SimVm& vm : vms_) {
@@ -42,6 +42,14 @@ bool HostSimulation::is_out(std::optional<size_t> vm) const {
                        [since, vm](const Outage& outage) {
                            return outage.vm == vm && outage.from <= since && since < outage.until;
                        });
+}
+
+// Its agent said so since the last step of its guest.
+bool HostSimulation::is_called() const {
+    return std::any_of(vms_.begin(), vms_.end(), [this](const SimVm& vm) {
+        const auto& word = vm.agent_word();
+        return word && word->at_grant && now_ - word->at < k_guest_step;
+    });
 }
 
 void HostSimulation::step_host() {

@@ -53,6 +53,7 @@ class HostSimulation {
 
   private:
     [[nodiscard]] bool is_out(std::optional<size_t> vm) const;
+    [[nodiscard]] bool is_called() const;
     void step_host();
     void swap_on_host();
     void count();

@@ -2,42 +2,32 @@
 #include <algorithm>
 
 #include "engine/arbiter/arbiter.h"
+#include "engine/arbiter/needs.h"
 #include "engine/simulation/host_policy.h"
 
 namespace acma::simulation {
 
 namespace {
 
-// As the controller does it (host-controller/vm): a word this old is none, what a guest keeps free
-// by itself, and when a balloon counts as stuck.
-constexpr Micros k_fresh = Seconds(6);
+// As the controller does it (host-controller/vm): when a balloon counts as stuck.
 constexpr Micros k_stuck_after = Seconds(5);
 constexpr Bytes k_slack = 1_MiB;
 
-Bytes margin_of(Bytes ram) {
-    return std::max(64_MiB, ram / 32);
-}
-
-arbiter::Needs needs_of(const AgentWord& word, const VmView& vm) {
-    const Bytes margin = margin_of(vm.ram);
-    const Bytes size = std::min(vm.ram - word.owned, vm.actual);
-    const Bytes used = size - std::min(word.mem_free, size) + margin;
-    const bool helps_itself = word.voluntary > margin || word.mem_free > margin * 2;
-    return {.active = std::min(used, word.working_set + margin),
-            .used = used,
-            .pressed = word.psi > vm.policy.psi && !helps_itself};
-}
-
-// Without an agent only the balloon's statistics tell something: what is used, not whether it is
-// needed.
-arbiter::Needs needs_by_statistics(const VmView& vm) {
-    const Bytes used = vm.actual - vm.unused + margin_of(vm.ram);
-    return {.active = used, .used = used};
+arbiter::AgentWord word_of(const AgentWord& word, const VmView& vm) {
+    return {.ram = vm.ram,
+            .size = std::min(vm.ram - word.owned, vm.actual),
+            .kernel = word.kernel,
+            .voluntary = word.voluntary,
+            .mem_free = word.mem_free,
+            .mem_available = word.mem_free,
+            .working_set = word.working_set,
+            .psi = word.psi};
 }
 
 class AcmaPolicy : public HostPolicy {
   public:
     [[nodiscard]] bool with_agents() const override { return true; }
+    [[nodiscard]] bool hears_at_once() const override { return true; }
 
     [[nodiscard]] std::vector<Bytes> targets(const HostView& host, const std::vector<VmView>& vms,
                                              Time now) override {
@@ -83,9 +73,9 @@ class AcmaPolicy : public HostPolicy {
                              .grant = vm.target,
                              .holds = stuck ? vm.ram : vm.actual};
         if (vm.without_agent) {
-            guest.needs = needs_by_statistics(vm);
-        } else if (vm.agent && now - vm.agent->at < k_fresh) {
-            guest.needs = needs_of(*vm.agent, vm);
+            guest.needs = arbiter::needs_of(vm.ram, vm.actual, vm.unused);
+        } else if (vm.agent && now - vm.agent->at < arbiter::k_word_lasts) {
+            guest.needs = arbiter::needs_of(word_of(*vm.agent, vm), vm.policy.psi);
         }
         return guest;
     }

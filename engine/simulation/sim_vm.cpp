@@ -252,7 +252,9 @@ void SimVm::step_agent(Time now) {
                       .voluntary = voluntary(),
                       .mem_free = free(),
                       .working_set = hot_in_,
-                      .psi = psi()};
+                      .kernel = config_.kernel,
+                      .psi = psi(),
+                      .at_grant = decision.at_grant};
 }
 
 }  // namespace acma::simulation

@@ -57,7 +57,9 @@ struct AgentWord {
     Bytes voluntary;
     Bytes mem_free;
     Bytes working_set;
+    Bytes kernel;
     BasisPoints psi;
+    bool at_grant = false;  // scaling::Decision's
 };
 
 // A swap device, both ways, and what programs touch at most.

@@ -3,31 +3,21 @@
 #include <algorithm>
 #include <array>
 
+#include "engine/arbiter/needs.h"
 #include "host-controller/vm/vm.h"
 
 namespace acma::host {
 
 namespace {
-// A calm agent tells a new sample every two seconds.
-constexpr Micros k_fresh{6'000'000};
-
-// What a guest keeps free by itself (engine/scaling, reserve()).
-Bytes margin_of(Bytes ram) {
-    return std::max(64_MiB, ram / 32);
-}
-
-arbiter::Needs needs_of(const AgentStatus& status, const DomainFacts& facts, BasisPoints target) {
-    const Bytes margin = margin_of(facts.ram);
-    const Bytes size = std::min(facts.ram - status.owned, facts.current);
-    const Bytes used = size - std::min(status.mem_free, size) + margin;
-    const Bytes kernel = facts.ram - status.mem_total;
-    // What it gives itself back needs no word of the host's.
-    const bool helps_itself = status.voluntary > margin || status.mem_available > margin * 2;
-    return {.active = status.working_set > Bytes(0)
-                          ? std::min(used, status.working_set + kernel + margin)
-                          : used,
-            .used = used,
-            .pressed = status.psi > target && !helps_itself};
+arbiter::AgentWord word_of(const AgentStatus& status, const DomainFacts& facts) {
+    return {.ram = facts.ram,
+            .size = std::min(facts.ram - status.owned, facts.current),
+            .kernel = facts.ram - status.mem_total,
+            .voluntary = status.voluntary,
+            .mem_free = status.mem_free,
+            .mem_available = status.mem_available,
+            .working_set = status.working_set,
+            .psi = status.psi};
 }
 }  // namespace
 
@@ -48,11 +38,12 @@ arbiter::Guest Vm::claim(Now now) const {
         std::min({policy_->max_mem, balloon_.ram(), balloon_.ceiling().value_or(balloon_.ram())});
     guest.min = std::min(policy_->min_mem, guest.max);
     guest.shares = policy_->shares;
-    const bool trusted = agent_connected_ && claimed_ && now.mono - claimed_->fresh_at < k_fresh &&
+    const bool trusted = agent_connected_ && claimed_ &&
+                         now.mono - claimed_->fresh_at < arbiter::k_word_lasts &&
                          std::none_of(k_distrust.begin(), k_distrust.end(),
                                       [this](auto word) { return marks_.contains(word); });
     if (trusted) {
-        guest.needs = needs_of(claimed_->status, facts_, policy_->psi);
+        guest.needs = arbiter::needs_of(word_of(claimed_->status, facts_), policy_->psi);
     }
     return guest;
 }
