@@ -355,6 +355,9 @@ void Agent::scale(Time now, bool pressed) {
     if (config_.verbose || scaling_.action != before) {
         log(6, "scaling: " + scaling_.reason);
     }
+    if (scaling_.at_grant) {
+        channels_.tell_host(proto::k_event_at_grant, now);
+    }
     scale_at_ = now + scaling_.next_step;
 }
 
@@ -501,6 +504,7 @@ AgentStatus Agent::status(Time now) const {
     status.taken_total = balloon_.taken_total;
     status.returned_total = balloon_.freed_total;
     status.scaling = scaler_ ? scaling_.reason : "";
+    status.at_grant = scaler_ && scaling_.at_grant;
     status.struct_pages = scaler_ ? platform::describe_released(balloon_) : "";
     status.problems = problems_;
     if (reclaimer_) {

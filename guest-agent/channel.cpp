@@ -189,6 +189,14 @@ void Channels::accept_one() {
     }
 }
 
+void Channels::tell_host(std::string_view event, Time now) {
+    for (auto& connection : connections_) {
+        if (connection.peer() == Peer::host) {
+            connection.tell(event, now);
+        }
+    }
+}
+
 void Channels::serve(const std::vector<pollfd>& fds, const Act& act, Time now) {
     for (const auto& ready : fds) {
         if (listener_ && ready.fd == listener_.get()) {

@@ -6,6 +6,7 @@
 #include <functional>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "engine/base/result.h"
@@ -31,6 +32,8 @@ class Connection {
     [[nodiscard]] short wanted_events(Time now) const;
     // Reads, acts, writes. False: the peer is gone.
     [[nodiscard]] bool serve(short events, const Act& act, Time now);
+
+    void tell(std::string_view event, Time now) { session_.tell(event, now); }
 
     // A virtio port stays open while the host is away: poll() then says POLLHUP all the time.
     bool host_away = false;
@@ -61,6 +64,8 @@ class Channels {
     Status listen();
     void add_to(std::vector<pollfd>& fds, Time now) const;
     void serve(const std::vector<pollfd>& fds, const Act& act, Time now);
+    // Tells the host of an event, where one listens.
+    void tell_host(std::string_view event, Time now);
     // The longest that poll() may sleep before a port has to be looked at again.
     [[nodiscard]] std::optional<Micros> look_again_in(Time now) const;
     [[nodiscard]] bool has_port() const;

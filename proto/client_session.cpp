@@ -133,6 +133,13 @@ void ClientSession::on_sync_line(std::string_view line, Time now) {
 }
 
 void ClientSession::on_reply_line(std::string_view line, Time now, Events& events) {
+    if (is_event(line, k_event_at_grant)) {
+        if (!call_budget_.overdrawn(now)) {
+            call_budget_.spend(1, now);
+            events.emplace_back(Called{});
+        }
+        return;
+    }
     if (state_ == State::ready) {
         ++counters_.unexpected;
         offence(now, events);

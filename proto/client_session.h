@@ -44,11 +44,18 @@ constexpr Micros k_client_input_byte_interval{30};
 constexpr uint64_t k_client_offence_burst = 16;
 constexpr Micros k_client_offence_interval = Seconds(10);
 
+// Events beyond this are not heard: the status is asked for once a second anyway.
+constexpr uint64_t k_client_call_burst = 16;
+constexpr Micros k_client_call_interval = Seconds(1);
+
 // --- events ---------------------------------------------------------------------------------
 
 struct Ready {  // after every sync, not only the first: the agent may have been replaced
     AgentInfo info;
     bool operator==(const Ready&) const = default;
+};
+struct Called {  // by an event: the status is worth asking for
+    bool operator==(const Called&) const = default;
 };
 struct Answered {
     Command command;
@@ -64,7 +71,7 @@ struct Hostile {  // the last event: close the channel, mark the VM, try again m
     std::string reason;
     bool operator==(const Hostile&) const = default;
 };
-using ClientEvent = std::variant<Ready, Answered, Unanswered, Hostile>;
+using ClientEvent = std::variant<Ready, Called, Answered, Unanswered, Hostile>;
 
 struct ClientCounters {
     uint64_t bytes = 0;
@@ -127,6 +134,7 @@ class ClientSession {
     std::string output_;
     RateBudget input_budget_{k_client_input_burst_bytes, k_client_input_byte_interval};
     RateBudget offence_budget_{k_client_offence_burst, k_client_offence_interval};
+    RateBudget call_budget_{k_client_call_burst, k_client_call_interval};
     ClientCounters counters_;
 };
 

@@ -65,11 +65,13 @@ struct VmSummary {
 struct HostSummary {
     Bytes mem_total;
     Bytes mem_available;
-    Bytes budget;     // what VMs may have together
-    Bytes granted;    // sum of grants and QEMU's own
-    Bytes reserve;    // what the host keeps for itself
-    Bytes reserved;   // of the budget, for VMs that are about to start or to come here
-    BasisPoints psi;  // /proc/pressure/memory "some" of the host
+    Bytes budget;               // what VMs may have together
+    Bytes granted;              // sum of grants and QEMU's own
+    Bytes reserve;              // what the host keeps for itself
+    Bytes reserved;             // of the budget, for VMs that are about to start or to come here
+    BasisPoints psi;            // /proc/pressure/memory "some" of the host
+    std::string strain;         // none, strained or emergency; empty: not known
+    std::string strain_reason;  // a sentence, or empty
     bool libvirt_connected = false;
     bool paused = false;  // `acmactl pause`
     bool dry_run = false;

@@ -139,6 +139,11 @@ struct FieldList<GetStatus> {
     static constexpr std::array<Field<GetStatus>, 0> k_fields{};
 };
 template <>
+struct FieldList<EnableEvents> {
+    static constexpr std::string_view k_title = "acma-enable-events arguments";
+    static constexpr std::array<Field<EnableEvents>, 0> k_fields{};
+};
+template <>
 struct FieldList<Empty> {
     static constexpr std::string_view k_title = "empty";
     static constexpr std::array<Field<Empty>, 0> k_fields{};
@@ -219,6 +224,7 @@ struct FieldList<AgentStatus> {
         optional_field<&AgentStatus::taken_total>("taken_total_bytes"),
         optional_field<&AgentStatus::returned_total>("returned_total_bytes"),
         optional_field<&AgentStatus::scaling>("scaling", bytes_to(k_max_sentence)),
+        optional_field<&AgentStatus::at_grant>("at_grant"),
         optional_field<&AgentStatus::struct_pages>("struct_pages", bytes_to(k_max_sentence)),
         field<&AgentStatus::problems>("problems", list_of(k_max_problems)),
     };
@@ -270,6 +276,8 @@ struct FieldList<HostSummary> {
         field<&HostSummary::reserve>("reserve_bytes"),
         field<&HostSummary::reserved>("reserved_bytes"),
         field<&HostSummary::psi>("psi_bp", {.most = k_full_bp.count()}),
+        optional_field<&HostSummary::strain>("strain", bytes_to(k_max_word)),
+        optional_field<&HostSummary::strain_reason>("strain_reason", bytes_to(k_max_sentence)),
         field<&HostSummary::libvirt_connected>("libvirt_connected"),
         field<&HostSummary::paused>("paused"),
         field<&HostSummary::dry_run>("dry_run"),

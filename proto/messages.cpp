@@ -169,7 +169,8 @@ AgentInfo own_info(std::string_view version) {
     AgentInfo info{.version = std::string(version),
                    .acma = AcmaInfo{.protocol = k_protocol_version,
                                     .capabilities = {std::string(k_capability_policy),
-                                                     std::string(k_capability_status)}}};
+                                                     std::string(k_capability_status),
+                                                     std::string(k_capability_events)}}};
     for_each_command([&info]<typename C>() {
         info.supported_commands.push_back({.name = std::string(C::k_name)});
     });
@@ -213,6 +214,26 @@ std::string encode(const Reply& reply) {
     put_id(reply.id, writer);
     writer.end_object();
     return writer.take();
+}
+
+std::string encode_event(std::string_view name) {
+    JsonWriter writer(Layout::line);
+    writer.begin_object();
+    writer.name("event");
+    writer.text(name);
+    writer.end_object();
+    return writer.take();
+}
+
+bool is_event(std::string_view line, std::string_view name) {
+    constexpr size_t k_longest = 128;
+    if (line.size() > k_longest || line.find("event") == std::string_view::npos) {
+        return false;
+    }
+    const auto envelope = parse_json(line, k_reply_limits);
+    return envelope && envelope->isObject() && envelope->size() == 1 &&
+           envelope->isMember("event") && (*envelope)["event"].isString() &&
+           (*envelope)["event"].asString() == name;
 }
 
 std::variant<Request, Reply> decode_request(std::string_view line) {

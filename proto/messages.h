@@ -25,6 +25,7 @@ constexpr uint64_t k_protocol_version = 1;
 // needs a new one ("policy-2"), since older agents refuse fields that they do not know.
 constexpr std::string_view k_capability_policy = "policy-1";  // acma-set-policy
 constexpr std::string_view k_capability_status = "status-1";  // acma-get-status
+constexpr std::string_view k_capability_events = "events-1";  // acma-enable-events
 
 // --- replies --------------------------------------------------------------------------------
 
@@ -118,7 +119,15 @@ struct GetStatus {
     bool operator==(const GetStatus&) const = default;
 };
 
-using Command = std::variant<SyncDelimited, Sync, Ping, Info, SetPolicy, GetStatus>;
+// From now on, until the next sync, the agent says by itself when something happens (events,
+// below).
+struct EnableEvents {
+    static constexpr std::string_view k_name = "acma-enable-events";
+    using Returns = Empty;
+    bool operator==(const EnableEvents&) const = default;
+};
+
+using Command = std::variant<SyncDelimited, Sync, Ping, Info, SetPolicy, GetStatus, EnableEvents>;
 using Return = std::variant<Empty, Synced, AgentInfo, PolicyInForce, AgentStatus>;
 using Outcome = std::variant<Return, Failure>;
 
@@ -141,6 +150,13 @@ struct Reply {
     Id id;
     bool operator==(const Reply&) const = default;
 };
+
+// An event, {"event": NAME}, carries nothing: whoever hears it asks for the status.
+// The guest needs more than it may take back on its own.
+constexpr std::string_view k_event_at_grant = "acma-at-grant";
+[[nodiscard]] std::string encode_event(std::string_view name);
+// Whether a line is this event. Cheap where it is not.
+[[nodiscard]] bool is_event(std::string_view line, std::string_view name);
 
 // One line each, without the newline.
 [[nodiscard]] std::string encode(const Request& request);

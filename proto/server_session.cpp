@@ -50,6 +50,10 @@ std::optional<Request> ServerSession::on_line(std::string_view line) {
     }
     ++counters_.requests;
     auto& request = std::get<Request>(decoded);
+    if (std::holds_alternative<Sync>(request.command) ||
+        std::holds_alternative<SyncDelimited>(request.command)) {
+        events_ = false;  // perhaps another host, who does not know of events
+    }
     if (const auto* delimited = std::get_if<SyncDelimited>(&request.command)) {
         answer({Return{Synced{delimited->id}}, request.id}, {&k_sentinel, 1});
     } else if (const auto* sync = std::get_if<Sync>(&request.command)) {
@@ -58,6 +62,9 @@ std::optional<Request> ServerSession::on_line(std::string_view line) {
         answer({Return{Empty{}}, request.id});
     } else if (std::holds_alternative<Info>(request.command)) {
         answer({Return{info_}, request.id});
+    } else if (std::holds_alternative<EnableEvents>(request.command)) {
+        events_ = true;
+        answer({Return{Empty{}}, request.id});
     } else {
         return std::move(request);
     }
@@ -69,7 +76,17 @@ void ServerSession::reply(const Request& request, Outcome outcome) {
 }
 
 void ServerSession::answer(const Reply& reply, std::string_view before) {
-    const std::string line = encode(reply);
+    put(before, encode(reply));
+}
+
+void ServerSession::tell(std::string_view event, Time now) {
+    if (events_ && now >= next_event_) {
+        next_event_ = now + k_event_interval;
+        put({}, encode_event(event));
+    }
+}
+
+void ServerSession::put(std::string_view before, std::string_view line) {
     if (output_.size() + before.size() + line.size() + 1 > k_max_server_output_bytes) {
         ++counters_.dropped_replies;
         return;

@@ -26,6 +26,9 @@ constexpr size_t k_max_server_output_bytes = size_t{512} * 1024;
 constexpr uint64_t k_server_input_burst_bytes = size_t{128} * 1024;
 constexpr Micros k_server_input_byte_interval{125};
 
+// Who hears of an event asks for the status, which is news for so long.
+constexpr Micros k_event_interval = Millis(100);
+
 struct ServerCounters {
     uint64_t requests = 0;         // well-formed ones
     uint64_t refused = 0;          // malformed or unknown, answered by an error
@@ -47,6 +50,10 @@ class ServerSession {
 
     void reply(const Request& request, Outcome outcome);
 
+    // Tells the host of an event, if it wants to know of events: at most one each
+    // k_event_interval, what comes before that is left out.
+    void tell(std::string_view event, Time now);
+
     // What is to be written, all of it; whole lines.
     [[nodiscard]] std::string take_output();
     [[nodiscard]] bool has_output() const { return !output_.empty(); }
@@ -59,10 +66,13 @@ class ServerSession {
   private:
     [[nodiscard]] std::optional<Request> on_line(std::string_view line);
     void answer(const Reply& reply, std::string_view before = {});
+    void put(std::string_view before, std::string_view line);
 
     AgentInfo info_;
     LineReader reader_;
     std::string output_;
+    bool events_ = false;
+    Time next_event_{};
     RateBudget input_budget_{k_server_input_burst_bytes, k_server_input_byte_interval};
     ServerCounters counters_;
 };

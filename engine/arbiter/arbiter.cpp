@@ -32,6 +32,13 @@ Bytes active(const Guest& guest) {
     return std::clamp(guest.needs->active, guest.min, guest.max);
 }
 
+// The same in an emergency: what it stalls for is not there.
+Bytes accessed(const Guest& guest) {
+    return guest.needs
+               ? std::clamp(std::min(guest.needs->active, guest.needs->used), guest.min, guest.max)
+               : needed(guest);
+}
+
 // Splits the pool by levels; each is filled before the next begins.
 class FairShares {
   public:
@@ -81,13 +88,36 @@ bool near(Bytes a, Bytes b) {
 }
 
 // Down: at once what is not used, the rest in steps.
-Grant shrunk(const Guest& guest, Bytes fair, bool strained) {
+Grant shrunk(const Guest& guest, Bytes fair, Strain strain) {
     const Bytes in_use = std::clamp(needed(guest), fair, guest.grant);
     const Bytes step = std::max(k_squeeze_least, guest.grant / k_squeeze_part);
     const Bytes size =
         std::max({fair, in_use < guest.grant ? in_use : guest.grant - step, guest.min});
-    const Why taken = strained ? Why::strained : Why::unused;
-    return {.size = size, .fair = fair, .why = size < in_use ? Why::others : taken};
+    const Why free = strain == Strain::none ? Why::unused : Why::strained;
+    const Why used = strain == Strain::emergency ? Why::emergency : Why::others;
+    return {.size = size, .fair = fair, .why = size < in_use ? used : free};
+}
+
+// No more of what is used comes back at once than helps: first from whoever has the most, for his
+// shares, that he does not access.
+void take_in_order(const std::vector<Guest>& guests, Bytes short_of, std::vector<Grant>& grants) {
+    std::vector<size_t> order;
+    for (size_t i = 0; i < guests.size(); ++i) {
+        if (grants[i].why == Why::emergency) {
+            order.push_back(i);
+        }
+    }
+    const auto idle_per_share = [&](size_t i) {
+        return (guests[i].grant - grants[i].fair) / std::max<uint64_t>(guests[i].shares, 1);
+    };
+    std::stable_sort(order.begin(), order.end(),
+                     [&](size_t a, size_t b) { return idle_per_share(a) > idle_per_share(b); });
+    for (const size_t i : order) {
+        if (short_of == Bytes(0)) {
+            grants[i] = {guests[i].grant, grants[i].fair, Why::keeps};
+        }
+        short_of -= guests[i].grant - grants[i].size;
+    }
 }
 
 Why why_up(const Guest& guest, Bytes size) {
@@ -100,8 +130,9 @@ Why why_up(const Guest& guest, Bytes size) {
 }  // namespace
 
 std::string_view to_string(Why why) {
-    constexpr std::array<std::string_view, 9> k_words{
-        "keeps", "fixed", "needs", "pressed", "spare", "waits", "others", "unused", "strained"};
+    constexpr std::array<std::string_view, 10> k_words{"keeps",    "fixed",    "needs",  "pressed",
+                                                       "spare",    "waits",    "others", "unused",
+                                                       "strained", "emergency"};
     return k_words.at(static_cast<size_t>(why));
 }
 
@@ -117,9 +148,12 @@ Decision arbitrate(const Host& host, const std::vector<Guest>& guests) {
     }
     FairShares shares(guests, pool);
     Decision decision{.lacking = shares.guarantee() + beyond_pool};
-    shares.fill(active);
-    shares.fill(needed);
-    if (!host.strained) {
+    const bool emergency = host.strain == Strain::emergency;
+    shares.fill(emergency ? accessed : active);
+    if (!emergency) {
+        shares.fill(needed);
+    }
+    if (host.strain == Strain::none) {
         shares.keep_free();
         shares.fill([](const Guest& guest) { return guest.max; });
     }
@@ -146,12 +180,19 @@ Decision arbitrate(const Host& host, const std::vector<Guest>& guests) {
                    (fair == guest.grant || (fair != guest.max && near(fair, guest.grant)))) {
             decision.grants.push_back({guest.grant, fair, Why::keeps});
         } else if (fair < guest.grant) {
-            decision.grants.push_back(shrunk(guest, fair, host.strained));
+            decision.grants.push_back(shrunk(guest, fair, host.strain));
         } else {
             decision.grants.push_back({guest.grant, fair, Why::waits});
-            const bool first = guest.grant < guest.min || (guest.needs && guest.needs->pressed);
+            const bool guaranteed = guest.grant < guest.min;
+            const bool first = guaranteed || (guest.needs && guest.needs->pressed);
+            if (emergency && !guaranteed) {
+                continue;  // it would be taken from the host
+            }
             (first ? urgent : others)[i] = {fair - costs_nothing(guest), guest.shares};
         }
+    }
+    if (emergency && !beyond) {
+        take_in_order(guests, host.short_of, decision.grants);
     }
     // Then whoever may have more, of what is promised to nobody now.
     Bytes free = host.budget - host.reserved - taken;

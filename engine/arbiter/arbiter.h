@@ -12,14 +12,16 @@
 #include <string_view>
 #include <vector>
 
+#include "engine/arbiter/strain.h"
 #include "engine/base/units.h"
 
 namespace acma::arbiter {
 
 struct Host {
-    Bytes budget;           // for all VMs, QEMU's own memory included
-    Bytes reserved;         // of it: for VMs that are about to start or to come here
-    bool strained = false;  // the host itself is short: nobody keeps more than he needs
+    Bytes budget;    // for all VMs, QEMU's own memory included
+    Bytes reserved;  // of it: for VMs that are about to start or to come here
+    Strain strain = Strain::none;
+    Bytes short_of;  // what should come back in an emergency
 };
 
 // What a guest does with its memory, in the unit of its size.
@@ -42,15 +44,16 @@ struct Guest {
 };
 
 enum class Why {
-    keeps,     // what it has is what it should have, or near it
-    fixed,     // it is left alone
-    needs,     // up to what it uses
-    pressed,   // up, because it stalls
-    spare,     // a part of what nobody needs
-    waits,     // it should have more, which others have to give up first
-    others,    // down: others need it more
-    unused,    // down: it does not use it, and it is kept for whoever needs it
-    strained,  // down to what it uses, since the host is short
+    keeps,      // what it has is what it should have, or near it
+    fixed,      // it is left alone
+    needs,      // up to what it uses
+    pressed,    // up, because it stalls
+    spare,      // a part of what nobody needs
+    waits,      // it should have more, which others have to give up first
+    others,     // down: others need it more
+    unused,     // down: it does not use it, and it is kept for whoever needs it
+    strained,   // down to what it uses, since the host is short
+    emergency,  // down to what it accesses, since the host stalls
 };
 [[nodiscard]] std::string_view to_string(Why why);
 

@@ -66,6 +66,7 @@ struct AgentStatus {
     Bytes taken_total;         // in blocks, since the shim was loaded
     Bytes returned_total;      // in blocks, since then
     std::string scaling;       // why blocks were or were not moved last; empty without the shim
+    bool at_grant = false;     // it needs more than it may take back on its own
     std::string struct_pages;  // of what is owned: whether they are free, or why not; likewise
     std::vector<Problem> problems;
 

@@ -21,7 +21,8 @@ arbiter::AgentWord word_of(const AgentWord& word, const VmView& vm) {
             .mem_free = word.mem_free,
             .mem_available = word.mem_free,
             .working_set = word.working_set,
-            .psi = word.psi};
+            .psi = word.psi,
+            .at_grant = word.at_grant};
 }
 
 class AcmaPolicy : public HostPolicy {
@@ -36,11 +37,12 @@ class AcmaPolicy : public HostPolicy {
         for (size_t i = 0; i < vms.size(); ++i) {
             guests.push_back(guest_of(vms[i], stuck(watched_[i], vms[i], now), now));
         }
-        const arbiter::Decision decision =
-            arbiter::arbitrate({.budget = host.memory - host.reserve,
-                                .reserved = host.reserved,
-                                .strained = host.free < host.reserve / 2},
-                               guests);
+        const arbiter::Decision decision = arbiter::arbitrate(
+            {.budget = host.memory - host.reserve,
+             .reserved = host.reserved,
+             .strain = watch_.observe({.available = host.free, .reserve = host.reserve}, now),
+             .short_of = watch_.short_of()},
+            guests);
         std::vector<Bytes> targets;
         for (const arbiter::Grant& grant : decision.grants) {
             targets.push_back(grant.size);
@@ -48,7 +50,10 @@ class AcmaPolicy : public HostPolicy {
         return targets;
     }
 
-    void restart() override { watched_.clear(); }
+    void restart() override {
+        watched_.clear();
+        watch_ = {};
+    }
 
   private:
     struct Watched {
@@ -81,6 +86,7 @@ class AcmaPolicy : public HostPolicy {
     }
 
     std::vector<Watched> watched_;
+    arbiter::StrainWatch watch_;
 };
 
 }  // namespace

@@ -67,6 +67,7 @@ std::string host_line(const proto::HostSummary& host) {
     line += host.libvirt_connected ? "" : ", libvirt is not connected";
     line += host.dry_run ? ", dry run" : "";
     line += host.paused ? ", paused" : "";
+    line += host.strain_reason.empty() ? "" : "\n" + host.strain + ": " + host.strain_reason;
     return line + "\n";
 }
 

@@ -47,11 +47,14 @@ void AgentDialogue::handle(std::vector<proto::ClientEvent> happened, Time now, E
         if (auto* ready = std::get_if<proto::Ready>(&event)) {
             takes_policy_ = proto::supports(ready->info, proto::k_capability_policy);
             tells_status_ = proto::supports(ready->info, proto::k_capability_status);
+            events_due_ = tells_status_ && proto::supports(ready->info, proto::k_capability_events);
             // The agent may be a new one, which knows nothing.
             policy_due_ = policy_.has_value();
             timeouts_forgiven_ = session_.counters().timeouts;
             next_poll_ = std::max(next_poll_, now);
             events.emplace_back(AgentUp{std::move(ready->info)});
+        } else if (std::holds_alternative<proto::Called>(event)) {
+            next_poll_ = std::min(next_poll_, now);
         } else if (const auto* answer = std::get_if<proto::Answered>(&event)) {
             timeouts_forgiven_ = session_.counters().timeouts;
             answered(*answer, events);
@@ -93,6 +96,10 @@ void AgentDialogue::say_next(Time now) {
         // Cannot fail: the session is ready.
         (void)session_.send(proto::SetPolicy{policy_->policy, policy_->grant, policy_->generation},
                             now);
+        return;
+    }
+    if (std::exchange(events_due_, false)) {
+        (void)session_.send(proto::EnableEvents{}, now);
         return;
     }
     if (now < next_poll_) {

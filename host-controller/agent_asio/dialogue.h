@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What the controller says to one agent on one connection: the policy whenever it changed, and
-// "how are you" once a second. Bytes and time in, bytes and events out; no socket, no clock.
+// "how are you" once a second, and when it calls. Bytes and time in, bytes and events out; no
+// socket, no clock.
 #pragma once
 
 #include <cstdint>
@@ -48,6 +49,7 @@ class AgentDialogue {
     bool policy_due_ = false;
     bool takes_policy_ = false;  // capabilities, as of the last guest-info
     bool tells_status_ = false;
+    bool events_due_ = false;
     Time next_poll_;
     uint64_t timeouts_forgiven_ = 0;  // those before the last answer
     bool hostile_ = false;

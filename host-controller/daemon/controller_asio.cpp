@@ -48,11 +48,20 @@ Controller::Controller(asio::io_context& context, const ControllerConfig& config
                          [this, event = std::move(event)] { fleet_.on_hypervisor(event); });
           },
           [this](std::function<void()> work) { asio::post(context_, std::move(work)); }),
+      wake_(context),
       fleet_(Fleet::Settings{config.rules, config.host_reserve, dry_run},
              Fleet::Outside{hypervisor_, agents_, host_memory_, read_clocks,
                             [this](bool warning, const std::string& text) {
                                 log_->log(warning ? spdlog::level::warn : spdlog::level::info,
                                           text);
+                            },
+                            [this](Micros delay) {
+                                wake_.expires_after(delay);
+                                wake_.async_wait([this](boost::system::error_code cancelled) {
+                                    if (!cancelled) {
+                                        fleet_.on_wake();
+                                    }
+                                });
                             }}),
       ledger_(
           std::make_unique<SqliteStore>(
@@ -80,7 +89,7 @@ Status Controller::serve(ExclusiveSocket& socket, const std::optional<TcpEndpoin
 }
 
 void Controller::beat() {
-    host_reader_.read(fleet_.host(), platform::now());
+    host_reader_.read(fleet_.host(), fleet_.host_counters(), platform::now());
     host_memory_.relieve(platform::now());
     fleet_.tick();
     meter();

@@ -38,6 +38,7 @@ class Controller {
     AgentLinksAsio agents_;
     HostMemorySampler host_memory_;
     LibvirtHypervisor hypervisor_;
+    asio::steady_timer wake_;
     Fleet fleet_;
     LedgerThread ledger_;
     Meter meter_;

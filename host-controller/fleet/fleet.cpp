@@ -11,6 +11,8 @@ namespace acma::host {
 
 namespace {
 constexpr Micros k_reservation_lasts{300'000'000};
+// Guests that call for more are heard together, so that many of them, or a mad one, cost little.
+constexpr Micros k_hear_together{50'000};
 
 template <typename... Handlers>
 struct Overloaded : Handlers... {
@@ -126,7 +128,12 @@ void Fleet::gone(const VmId& id, const std::string& why) {
 
 void Fleet::on_agent(const VmId& id, const AgentEvent& event) {
     if (const auto vm = vms_.find(id); vm != vms_.end()) {
-        carry_out(id, vm->second.on_agent(event, outside_.clock()));
+        const Now now = outside_.clock();
+        carry_out(id, vm->second.on_agent(event, now));
+        const auto* said = std::get_if<AgentSaid>(&event);
+        if (said != nullptr && said->status.at_grant) {
+            arbitrate_soon(now);
+        }
     }
 }
 
@@ -145,19 +152,70 @@ void Fleet::tick() {
         log(true, "reservation " + std::to_string(ended.id) + " of " + human(ended.size) +
                       (ended.domain.empty() ? "" : " for " + ended.domain) + " has ended unused");
     }
+    watch_host(now);
     arbitrate(now);
 }
 
-void Fleet::arbitrate(Now now) {
+void Fleet::watch_host(Now now) {
     if (host_.mem_total == Bytes(0)) {
         return;  // it could not be read
     }
     host_.reserve = settings_.host_reserve.value_or(host_.mem_total / 16);
+    const arbiter::Strain before = strain_.strain();
+    const arbiter::Strain strain = strain_.observe({.available = host_.mem_available,
+                                                    .reserve = host_.reserve,
+                                                    .psi_some_total = counters_.psi_some_total,
+                                                    .swap_out_total = counters_.swap_out_total},
+                                                   now.mono);
+    host_.strain = to_string(strain);
+    host_.strain_reason = strain_.reason();
+    if (strain == before) {
+        return;
+    }
+    switch (strain) {
+        case arbiter::Strain::none:
+            log(false, "the host is short of memory no more");
+            break;
+        case arbiter::Strain::strained:
+            log(true, "the host is short of memory: " + strain_.reason() +
+                          "; no VM keeps more than it uses");
+            break;
+        case arbiter::Strain::emergency:
+            log(true, "emergency, the host stalls: " + strain_.reason() +
+                          "; no VM grows, and memory that is not accessed is taken, step by step");
+            break;
+    }
+}
+
+void Fleet::arbitrate_soon(Now now) {
+    if (wakes_) {
+        return;
+    }
+    const Micros since = now.mono - arbitrated_at_;
+    if (since >= k_hear_together) {
+        arbitrate(now);
+        return;
+    }
+    wakes_ = true;
+    outside_.wake(k_hear_together - since);
+}
+
+void Fleet::on_wake() {
+    wakes_ = false;
+    arbitrate(outside_.clock());
+}
+
+void Fleet::arbitrate(Now now) {
+    arbitrated_at_ = now.mono;
+    if (host_.mem_total == Bytes(0)) {
+        return;  // it could not be read
+    }
     host_.budget = host_.mem_total - host_.reserve;
     host_.reserved = reservations_.total();
     const arbiter::Host host{.budget = host_.budget,
                              .reserved = host_.reserved,
-                             .strained = host_.mem_available < host_.reserve / 2};
+                             .strain = strain_.strain(),
+                             .short_of = strain_.short_of()};
     std::vector<VmId> ids;
     std::vector<arbiter::Guest> guests;
     for (const auto& [id, vm] : vms_) {

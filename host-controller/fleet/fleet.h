@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // All VMs of this host: brings events from the outside to the VM that they are about, carries out
 // what the VMs decide, and answers the operator. Runs on one thread; knows no socket and no
-// libvirt. Once a second the arbiter (engine/arbiter) splits the host among them.
+// libvirt. Once a second, and when a guest calls for more, the arbiter (engine/arbiter) splits the
+// host among them.
 #pragma once
 
 #include <functional>
@@ -12,8 +13,10 @@
 #include <vector>
 
 #include "engine/arbiter/reservations.h"
+#include "engine/arbiter/strain.h"
 #include "engine/base/result.h"
 #include "host-controller/config/config.h"
+#include "host-controller/hostmem/host_reader.h"
 #include "host-controller/ports.h"
 #include "host-controller/vm/vm.h"
 #include "proto/controller_api.h"
@@ -28,6 +31,7 @@ class Fleet {
         HostMemory& host_memory;
         std::function<Now()> clock;
         std::function<void(bool warning, const std::string& text)> log;
+        std::function<void(Micros delay)> wake;  // calls on_wake() once, so much later
     };
     struct Settings {
         std::vector<PolicyRule> rules;
@@ -39,9 +43,11 @@ class Fleet {
     void on_hypervisor(const HypervisorEvent& event);
     void on_agent(const VmId& vm, const AgentEvent& event);
     void on_host_bytes(const VmId& vm, const Result<HostBytes>& bytes);
-    void tick();  // once a second
+    void tick();     // once a second
+    void on_wake();  // as asked for
     // The host's own figures, as read outside; grants are added here.
     [[nodiscard]] proto::HostSummary& host() { return host_; }
+    [[nodiscard]] HostCounters& host_counters() { return counters_; }
 
     [[nodiscard]] proto::VmList list() const;
     // `domain` is a name, a UUID or an id, looked up in virsh's order: id, UUID, name.
@@ -68,7 +74,9 @@ class Fleet {
     void up(const HypervisorUp& up);
     void seen(const DomainFacts& facts, bool policy_written);
     void gone(const VmId& vm, const std::string& why);
+    void watch_host(Now now);
     void arbitrate(Now now);
+    void arbitrate_soon(Now now);
     void carry_out(const VmId& vm, const Actions& actions);
     void write_balloon(const VmId& vm, Bytes target);
     void write_note(const VmId& vm, const StateNote& note);
@@ -88,8 +96,12 @@ class Fleet {
     std::map<VmId, Posted> posted_;
     uint64_t posts_ = 0;
     proto::HostSummary host_;
+    HostCounters counters_;
+    arbiter::StrainWatch strain_;
     bool lacking_ = false;  // the guarantees do not fit
     arbiter::Reservations reservations_;
+    Time arbitrated_at_{};
+    bool wakes_ = false;       // on_wake() will come
     Bytes missing_;            // by the last arbitration
     std::string last_outage_;  // said once, not at every attempt to reconnect
 };

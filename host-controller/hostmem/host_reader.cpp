@@ -3,6 +3,8 @@
 
 #include <algorithm>
 
+#include <unistd.h>
+
 #include "platform/file.h"
 #include "platform/proc.h"
 
@@ -12,18 +14,24 @@ namespace {
 constexpr Micros k_window{10'000'000};  // as PSI's own avg10
 }
 
-void HostReader::read(proto::HostSummary& host, Time now) {
+void HostReader::read(proto::HostSummary& host, HostCounters& counters, Time now) {
     if (const auto text = platform::read_file((proc_ / "meminfo").string())) {
         if (const auto memory = platform::parse_meminfo(*text)) {
             host.mem_total = memory->total;
             host.mem_available = memory->available;
         }
     }
+    if (const auto text = platform::read_file((proc_ / "vmstat").string())) {
+        counters.swap_out_total =
+            platform::parse_vmstat(*text, Bytes(static_cast<uint64_t>(::getpagesize())))
+                .swap_out_total;
+    }
     const auto text = platform::read_file((proc_ / "pressure/memory").string());
     const auto total = text ? platform::parse_psi_some_total(*text) : text.error();
     if (!total) {
         return;
     }
+    counters.psi_some_total = *total;
     if (!window_start_) {
         window_start_ = Stalled{now, *total};
     }

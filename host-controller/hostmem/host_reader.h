@@ -10,13 +10,19 @@
 
 namespace acma::host {
 
+// Since boot.
+struct HostCounters {
+    Micros psi_some_total{0};
+    Bytes swap_out_total;
+};
+
 class HostReader {
   public:
     explicit HostReader(std::filesystem::path proc) : proc_(std::move(proc)) {}
 
-    // Fills mem_total, mem_available and psi (share of the last 10 s or so); what cannot be read
-    // stays as it was.
-    void read(proto::HostSummary& host, Time now);
+    // Fills mem_total, mem_available and psi (share of the last 10 s or so), and the counters; what
+    // cannot be read stays as it was.
+    void read(proto::HostSummary& host, HostCounters& counters, Time now);
 
   private:
     struct Stalled {

@@ -163,6 +163,11 @@ void add_host(Families& families, const proto::HostSummary& host) {
     families.gauge("acma_host_psi_bp",
                    "Share of time that some task of the host stalled on memory, in basis points.",
                    basis_points(host.psi));
+    auto& strain = families.add("acma_host_strain", "1 for the host's state, which is a label.",
+                                prometheus::MetricType::Gauge);
+    for (const char* word : {"none", "strained", "emergency"}) {
+        Families::sample(strain, {{"strain", word}}, host.strain == word ? 1 : 0);
+    }
     families.gauge("acma_libvirt_up", "1 while libvirt is connected.",
                    host.libvirt_connected ? 1 : 0);
 }

@@ -117,8 +117,28 @@ TEST(Arbiter, KeepsAPartOfTheSpareForWhoeverNeedsItNext) {
 }
 
 TEST(Arbiter, AHostThatIsShortGivesNothingThatNobodyUses) {
-    const auto guests = settle({.budget = 64_GiB, .strained = true}, {guest(2_GiB, 6_GiB)});
+    const auto guests =
+        settle({.budget = 64_GiB, .strain = Strain::strained}, {guest(2_GiB, 6_GiB)});
     EXPECT_EQ(guests[0].grant, 2_GiB);
+}
+
+TEST(Arbiter, InAnEmergencyTakesWhatIsNotAccessedInOrderAndNoMoreThanHelps) {
+    std::vector<Guest> guests{guest(4_GiB, 2_GiB), guest(4_GiB, 4_GiB), guest(4_GiB, 4_GiB)};
+    guests[1].needs->active = 1_GiB;
+    guests[2].needs->active = 3_GiB;
+    Host host{.budget = 64_GiB, .strain = Strain::emergency, .short_of = 128_MiB};
+    Decision decision = arbitrate(host, guests);
+    EXPECT_EQ(decision.grants[1].why, Why::emergency);
+    EXPECT_EQ(decision.grants[1].size, 4_GiB - 512_MiB) << "a step";
+    EXPECT_EQ(decision.grants[2].size, 4_GiB) << "the first one's is enough";
+    host.short_of = 2_GiB;
+    decision = arbitrate(host, guests);
+    EXPECT_EQ(decision.grants[2].why, Why::emergency);
+    guests[0] = pressed(guests[0]);
+    EXPECT_EQ(arbitrate(host, guests).grants[0].size, guests[0].grant) << "nobody grows";
+    guests = settle(host, guests);
+    EXPECT_GE(guests[2].grant, 3_GiB) << "what it accesses stays";
+    EXPECT_LE(guests[1].grant, 1_GiB + 64_MiB);
 }
 
 TEST(Arbiter, WhoIsNotKnownKeepsWhatHeHas) {
@@ -182,7 +202,9 @@ std::vector<Guest> any_guests() {
 Host any_host() {
     return Host{.budget = 1_MiB * *rc::gen::inRange<uint64_t>(0, 65536),
                 .reserved = 1_MiB * *rc::gen::inRange<uint64_t>(0, 4096),
-                .strained = *rc::gen::arbitrary<bool>()};
+                .strain = *rc::gen::element(Strain::none, Strain::strained, Strain::emergency),
+                .short_of = *rc::gen::map(rc::gen::inRange<uint64_t>(0, 8),
+                                          [](uint64_t n) { return 1_GiB * n; })};
 }
 
 RC_GTEST_PROP(Arbiter, NeverPromisesWhatIsNotThere, ()) {

@@ -81,7 +81,7 @@ class RoutesTest : public testing::Test {
     fakes::FakeHostMemory host_memory;
     Fleet fleet{Fleet::Settings{},
                 Fleet::Outside{hypervisor, agents, host_memory, [] { return Now{}; },
-                               [](bool, const std::string&) {}}};
+                               [](bool, const std::string&) {}, [](Micros) {}}};
     Moment now{Time(Seconds(100)), Seconds(1'795'867'200)};  // 2026-11-28T12:00:00Z
     fakes::FakeUsageLedger ledger;
     Meter meter{ledger, [this] { return now; }};

@@ -38,7 +38,8 @@ class FleetTest : public testing::Test {
                                     },
                                     [this](bool warning, const std::string& text) {
                                         log += (warning ? "W " : "I ") + text + "\n";
-                                    }});
+                                    },
+                                    [this](Micros delay) { wakes.push_back(delay); }});
     }
     // One VM that has what its policy says.
     void settle(Fleet& fleet, const DomainFacts& facts) {
@@ -70,6 +71,7 @@ class FleetTest : public testing::Test {
     fakes::FakeHostMemory host_memory;
     Micros clock{Seconds(1000)};
     std::string log;
+    std::vector<Micros> wakes;
 };
 
 TEST_F(FleetTest, ManagesADomainThatAppears) {
@@ -179,6 +181,37 @@ TEST_F(FleetTest, PromisesNoMoreThanTheHostHas) {
     for (const auto& vm : list.vms) {
         EXPECT_GE(vm.balloon_target, k_policy.min_mem);
     }
+}
+
+// It does not wait for the next second; a second one, and a mad one, is heard a little later.
+TEST_F(FleetTest, HearsAGuestAtItsGrantAtOnce) {
+    Fleet fleet = make(false, {}, 200_MiB);
+    fleet.host().mem_total = fleet.host().mem_available = 8_GiB;
+    DomainFacts small = domain("web", 1);
+    small.current = 1_GiB;
+    small.note.target = 1_GiB;
+    fleet.on_hypervisor(DomainSeen{small, false});
+    fleet.on_agent(small.vm, AgentUp{proto::own_info("1")});
+    hypervisor.calls.clear();
+    AgentStatus status;
+    status.sequence = 1;
+    status.mem_total = 4_GiB - 100_MiB;
+    status.owned = 3_GiB;
+    status.at_grant = true;
+    clock += Millis(300);
+    fleet.on_agent(small.vm, AgentSaid{status});
+    ASSERT_EQ(hypervisor.calls.size(), 1U);
+    EXPECT_EQ(hypervisor.calls[0].what, "balloon");
+    EXPECT_GT(hypervisor.calls[0].target, 1_GiB);
+    EXPECT_TRUE(wakes.empty());
+    for (int i = 0; i < 100; ++i) {
+        fleet.on_agent(small.vm, AgentSaid{status});
+    }
+    EXPECT_EQ(wakes.size(), 1U);
+    clock += wakes.at(0);
+    fleet.on_wake();
+    fleet.on_agent(small.vm, AgentSaid{status});
+    EXPECT_EQ(wakes.size(), 2U);
 }
 
 TEST_F(FleetTest, KeepsWhatIsReservedUntilItsDomainStarts) {

@@ -355,16 +355,20 @@ TEST(HostReader, ReadsMemoryAndPressureOfTheHost) {
     };
     HostReader reader(dir);
     proto::HostSummary host;
+    HostCounters counters;
+    std::ofstream(dir / "vmstat") << "pswpin 1\npswpout 2\n";
     pressure(1'000'000);
-    reader.read(host, at(0));
+    reader.read(host, counters, at(0));
+    EXPECT_EQ(counters.psi_some_total, Seconds(1));
+    EXPECT_EQ(counters.swap_out_total, Bytes(2 * static_cast<uint64_t>(::getpagesize())));
     EXPECT_EQ(host.mem_total, 1_MiB);
     EXPECT_EQ(host.mem_available, 512_KiB);
     EXPECT_EQ(host.psi, 0_bp) << "the first reading knows no rate";
     pressure(1'100'000);
-    reader.read(host, at(10));
+    reader.read(host, counters, at(10));
     EXPECT_EQ(host.psi, 100_bp) << "0.1 s of 10 s";
     std::filesystem::remove_all(dir);
-    reader.read(host, at(20));
+    reader.read(host, counters, at(20));
     EXPECT_EQ(host.psi, 100_bp) << "what cannot be read stays";
 }
 

@@ -84,6 +84,26 @@ TEST_F(ClientSessionTest, CarriesAPolicyAndAStatus) {
     EXPECT_EQ(client_.counters().malformed + client_.counters().unexpected, 0U);
 }
 
+TEST_F(ClientSessionTest, HearsEventsBetweenRepliesAndOnlySoMany) {
+    const std::string event = encode_event(k_event_at_grant) + "\n";
+    ready_client();
+    EXPECT_EQ(client_.on_bytes(event, now_), (Events{Called{}}));
+    ASSERT_TRUE(client_.send(GetStatus{}, now_).ok());
+    EXPECT_EQ(client_.on_bytes(event, now_), (Events{Called{}}));
+    EXPECT_EQ(of<Answered>(converse(client_)).size(), 1U) << "the reply comes all the same";
+    size_t heard = 0;
+    for (int i = 0; i < 200; ++i) {
+        heard += of<Called>(client_.on_bytes(event, now_)).size();
+    }
+    EXPECT_LE(heard, k_client_call_burst);
+    EXPECT_TRUE(client_.ready()) << "no offence, and not heard";
+    now_ += Seconds(2);
+    EXPECT_EQ(client_.on_bytes(event, now_), (Events{Called{}}));
+    EXPECT_EQ(client_.counters().unexpected, 0U);
+    EXPECT_EQ(client_.on_bytes("{\"event\":\"acma-of-later\"}\n", now_), Events{});
+    EXPECT_EQ(client_.counters().unexpected, 1U);
+}
+
 TEST_F(ClientSessionTest, HandsOnTheFailureOfARequest) {
     ready_client();
     ASSERT_TRUE(client_.send(GetStatus{}, now_).ok());

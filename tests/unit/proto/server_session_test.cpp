@@ -55,6 +55,21 @@ TEST_F(ServerSessionTest, HandsOverAcmaCommandsAndSendsTheirReplies) {
     EXPECT_EQ(output, encode(Reply{Return{samples::policy_in_force()}, set.id}) + "\n");
 }
 
+TEST_F(ServerSessionTest, TellsOfEventsOnlyToWhoAskedForThemAndNotTooOften) {
+    const auto told = [this](Time now) {
+        session_.tell(k_event_at_grant, now);
+        return session_.take_output();
+    };
+    EXPECT_EQ(told(k_start), "") << "virsh would not know what it is";
+    EXPECT_EQ(exchange("{\"execute\":\"acma-enable-events\",\"id\":1}\n"),
+              "{\"return\":{},\"id\":1}\n");
+    EXPECT_EQ(told(k_start), "{\"event\":\"acma-at-grant\"}\n");
+    EXPECT_EQ(told(k_start + Millis(99)), "");
+    EXPECT_NE(told(k_start + Millis(100)), "");
+    (void)exchange("{\"execute\":\"guest-sync\",\"arguments\":{\"id\":8}}\n");
+    EXPECT_EQ(told(k_start + Seconds(1)), "") << "perhaps somebody else is there now";
+}
+
 TEST_F(ServerSessionTest, KeepsTheOrderOfPipelinedRequests) {
     const std::string output = exchange(
         "{\"execute\":\"acma-get-status\",\"id\":1}\n{\"execute\":\"guest-ping\",\"id\":2}\n"
