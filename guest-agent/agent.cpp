@@ -254,6 +254,7 @@ void Agent::step(Time now) {
         sample.mem_available = seen_.meminfo.available;
         sample.mem_free = seen_.meminfo.free;
         sample.swap_free = seen_.meminfo.swap_free;
+        sample.rate_most = rate_most_;
         sample.trigger_fired = fired;
         if (reclaimer_) {
             const auto report = reclaimer_->report();
@@ -469,6 +470,13 @@ proto::Outcome Agent::answer(const proto::Command& command, Peer peer, Time now)
         report_again_at_ = std::min(report_again_at_, reported_at_ + k_report_again_least);
         return proto::Return(
             proto::PolicyInForce{.generation = generation_, .policy = *policy_, .grant = grant_});
+    }
+    if (const auto* limits = std::get_if<proto::SetLimits>(&command)) {
+        if (peer != Peer::host) {
+            return proto::Failure{std::string(proto::k_generic_error), "only the host sets limits"};
+        }
+        rate_most_ = limits->swap_out_per_s;
+        return proto::Return(proto::Empty{});
     }
     if (std::holds_alternative<proto::GetStatus>(command)) {
         return proto::Return(status(now));

@@ -74,6 +74,7 @@ class Agent {
 
     std::optional<Policy> policy_;
     Bytes grant_;
+    std::optional<Bytes> rate_most_;  // the host's limit of page-out
     PolicySource source_ = PolicySource::none;
     uint64_t generation_ = 0;
     bool fired_ = false;  // the trigger, since the last step

@@ -139,6 +139,12 @@ struct FieldList<GetStatus> {
     static constexpr std::array<Field<GetStatus>, 0> k_fields{};
 };
 template <>
+struct FieldList<SetLimits> {
+    static constexpr std::string_view k_title = "acma-set-limits arguments";
+    static constexpr std::array k_fields{
+        field<&SetLimits::swap_out_per_s>("swap_out_bytes_per_s", {.least = (1_MiB).count()})};
+};
+template <>
 struct FieldList<EnableEvents> {
     static constexpr std::string_view k_title = "acma-enable-events arguments";
     static constexpr std::array<Field<EnableEvents>, 0> k_fields{};

@@ -166,11 +166,12 @@ bool supports(const AgentInfo& info, std::string_view capability) {
 }
 
 AgentInfo own_info(std::string_view version) {
-    AgentInfo info{.version = std::string(version),
-                   .acma = AcmaInfo{.protocol = k_protocol_version,
-                                    .capabilities = {std::string(k_capability_policy),
-                                                     std::string(k_capability_status),
-                                                     std::string(k_capability_events)}}};
+    AgentInfo info{
+        .version = std::string(version),
+        .acma = AcmaInfo{
+            .protocol = k_protocol_version,
+            .capabilities = {std::string(k_capability_policy), std::string(k_capability_status),
+                             std::string(k_capability_events), std::string(k_capability_limits)}}};
     for_each_command([&info]<typename C>() {
         info.supported_commands.push_back({.name = std::string(C::k_name)});
     });

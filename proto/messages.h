@@ -26,6 +26,7 @@ constexpr uint64_t k_protocol_version = 1;
 constexpr std::string_view k_capability_policy = "policy-1";  // acma-set-policy
 constexpr std::string_view k_capability_status = "status-1";  // acma-get-status
 constexpr std::string_view k_capability_events = "events-1";  // acma-enable-events
+constexpr std::string_view k_capability_limits = "limits-1";  // acma-set-limits
 
 // --- replies --------------------------------------------------------------------------------
 
@@ -127,7 +128,16 @@ struct EnableEvents {
     bool operator==(const EnableEvents&) const = default;
 };
 
-using Command = std::variant<SyncDelimited, Sync, Ping, Info, SetPolicy, GetStatus, EnableEvents>;
+// What the guest may do at most, because of others. Without one there is no limit.
+struct SetLimits {
+    static constexpr std::string_view k_name = "acma-set-limits";
+    using Returns = Empty;
+    Bytes swap_out_per_s;
+    bool operator==(const SetLimits&) const = default;
+};
+
+using Command =
+    std::variant<SyncDelimited, Sync, Ping, Info, SetPolicy, GetStatus, EnableEvents, SetLimits>;
 using Return = std::variant<Empty, Synced, AgentInfo, PolicyInForce, AgentStatus>;
 using Outcome = std::variant<Return, Failure>;
 

@@ -398,6 +398,9 @@ Decision step(const Policy& policy, const Sample& sample, State& state, Time now
         go_calm(state, now);
     }
 
+    if (sample.rate_most) {
+        state.rate_per_s = std::min(state.rate_per_s, *sample.rate_most);
+    }
     look_at_used_memory(state, now);
     const bool calm = state.pace == Pace::calm;
     empty_lists(state, calm && state.calm_since == now, now);

@@ -41,6 +41,7 @@ struct Sample {
     Bytes mem_available;
     Bytes mem_free;
     Bytes swap_free;
+    std::optional<Bytes> rate_most;  // the host's limit of what page-out may try in a second
     uint64_t oom_kills_total = 0;
     bool trigger_fired = false;  // the PSI trigger, since the last step
     bool operator==(const Sample&) const = default;

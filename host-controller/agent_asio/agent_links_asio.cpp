@@ -44,7 +44,7 @@ class AgentLinksAsio::Link : public std::enable_shared_from_this<Link> {
             retry_in_ = Micros(0);
             reconnect_in(Micros(0));
         } else if (dialogue_) {
-            dialogue_->order(order.policy, platform::now());
+            dialogue_->order(order, platform::now());
             continue_dialogue();
         }
     }
@@ -124,7 +124,7 @@ class AgentLinksAsio::Link : public std::enable_shared_from_this<Link> {
         if (error) {
             return fail(error.message());
         }
-        dialogue_.emplace(random_id(), order_->policy, platform::now());
+        dialogue_.emplace(random_id(), *order_, platform::now());
         connected_at_ = platform::now();
         held_or_silent_told_ = false;
         read();

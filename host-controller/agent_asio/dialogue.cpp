@@ -10,12 +10,20 @@ namespace {
 constexpr size_t k_shown = 200;  // of an agent's own words, in our log
 }
 
-AgentDialogue::AgentDialogue(int64_t first_id, std::optional<PolicyOrder> policy, Time now)
-    : session_(first_id, now), policy_(policy), policy_due_(policy_.has_value()), next_poll_(now) {}
+AgentDialogue::AgentDialogue(int64_t first_id, const TalkToAgent& order, Time now)
+    : session_(first_id, now),
+      policy_(order.policy),
+      swap_out_per_s_(order.swap_out_per_s),
+      policy_due_(policy_.has_value()),
+      limits_due_(swap_out_per_s_.has_value()),
+      next_poll_(now) {}
 
-void AgentDialogue::order(std::optional<PolicyOrder> policy, Time now) {
-    policy_due_ = policy.has_value() && policy != policy_;
-    policy_ = policy;
+void AgentDialogue::order(const TalkToAgent& order, Time now) {
+    // What was not sent yet is due still.
+    policy_due_ = order.policy && (policy_due_ || order.policy != policy_);
+    policy_ = order.policy;
+    limits_due_ = order.swap_out_per_s && (limits_due_ || order.swap_out_per_s != swap_out_per_s_);
+    swap_out_per_s_ = order.swap_out_per_s;
     say_next(now);
 }
 
@@ -47,9 +55,11 @@ void AgentDialogue::handle(std::vector<proto::ClientEvent> happened, Time now, E
         if (auto* ready = std::get_if<proto::Ready>(&event)) {
             takes_policy_ = proto::supports(ready->info, proto::k_capability_policy);
             tells_status_ = proto::supports(ready->info, proto::k_capability_status);
+            takes_limits_ = proto::supports(ready->info, proto::k_capability_limits);
             events_due_ = tells_status_ && proto::supports(ready->info, proto::k_capability_events);
             // The agent may be a new one, which knows nothing.
             policy_due_ = policy_.has_value();
+            limits_due_ = swap_out_per_s_.has_value();
             timeouts_forgiven_ = session_.counters().timeouts;
             next_poll_ = std::max(next_poll_, now);
             events.emplace_back(AgentUp{std::move(ready->info)});
@@ -96,6 +106,11 @@ void AgentDialogue::say_next(Time now) {
         // Cannot fail: the session is ready.
         (void)session_.send(proto::SetPolicy{policy_->policy, policy_->grant, policy_->generation},
                             now);
+        return;
+    }
+    if (limits_due_ && takes_limits_) {
+        limits_due_ = false;
+        (void)session_.send(proto::SetLimits{*swap_out_per_s_}, now);
         return;
     }
     if (std::exchange(events_due_, false)) {

@@ -24,10 +24,10 @@ class AgentDialogue {
   public:
     using Events = std::vector<AgentEvent>;
 
-    AgentDialogue(int64_t first_id, std::optional<PolicyOrder> policy, Time now);
+    AgentDialogue(int64_t first_id, const TalkToAgent& order, Time now);
 
-    // The policy to be in force from now on; sent as soon as the agent can take it.
-    void order(std::optional<PolicyOrder> policy, Time now);
+    // What is to be in force from now on; sent as soon as the agent can take it.
+    void order(const TalkToAgent& order, Time now);
     [[nodiscard]] Events on_bytes(std::string_view bytes, Time now);
     // Call at next_wake().
     [[nodiscard]] Events on_time(Time now);
@@ -46,9 +46,12 @@ class AgentDialogue {
 
     proto::ClientSession session_;
     std::optional<PolicyOrder> policy_;
+    std::optional<Bytes> swap_out_per_s_;
     bool policy_due_ = false;
+    bool limits_due_ = false;
     bool takes_policy_ = false;  // capabilities, as of the last guest-info
     bool tells_status_ = false;
+    bool takes_limits_ = false;
     bool events_due_ = false;
     Time next_poll_;
     uint64_t timeouts_forgiven_ = 0;  // those before the last answer

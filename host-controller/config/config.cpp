@@ -160,6 +160,27 @@ Status read_host_reserve(const toml::node& node, const Place& place, ControllerC
     return {};
 }
 
+Status read_swap_out_limit(const toml::node& node, const Place& place, ControllerConfig& config) {
+    std::string text;
+    if (Status done = read_text(node, place, text); !done) {
+        return done;
+    }
+    constexpr std::string_view k_per_second = "/s";
+    std::string_view size = text;
+    if (size.ends_with(k_per_second)) {
+        size.remove_suffix(k_per_second.size());
+    }
+    const Result<Bytes> limit = parse_size(size);
+    if (!limit) {
+        return place.error(limit.error().message);
+    }
+    if (*limit < 1_MiB) {
+        return place.error("page-out needs at least 1MiB a second");
+    }
+    config.swap_out_limit = *limit;
+    return {};
+}
+
 Status read_usage_database(const toml::node& node, const Place& place, ControllerConfig& config) {
     std::string path;
     if (Status done = read_text(node, place, path); !done) {
@@ -279,7 +300,7 @@ Status read_rules(const toml::node& node, const Place& place, ControllerConfig& 
 
 using Reader = Status (*)(const toml::node&, const Place&, ControllerConfig&);
 // The one list of keys.
-constexpr std::array<std::pair<std::string_view, Reader>, 10> k_keys{{
+constexpr std::array<std::pair<std::string_view, Reader>, 11> k_keys{{
     {"connect", [](const toml::node& node, const Place& place,
                    ControllerConfig& config) { return read_text(node, place, config.connect); }},
     {"socket", read_socket},
@@ -291,6 +312,7 @@ constexpr std::array<std::pair<std::string_view, Reader>, 10> k_keys{{
     {"log-level", read_log_level},
     {"channels", read_channels},
     {"host-reserve", read_host_reserve},
+    {"swap-out-limit", read_swap_out_limit},
     {"usage-database", read_usage_database},
     {"usage-retention", read_usage_retention},
     {"rule", read_rules},

@@ -38,6 +38,8 @@ struct ControllerConfig {
     std::vector<std::string> channels{"org.acma.agent.0"};
     // What VMs are not promised: for the host itself. None: a sixteenth of its memory.
     std::optional<Bytes> host_reserve;
+    // What all guests together may page out in a second.
+    Bytes swap_out_limit = 1_GiB;
     std::string usage_database;  // empty: as configure() finds it
     Micros usage_retention = std::chrono::days(400);
     std::vector<PolicyRule> rules;

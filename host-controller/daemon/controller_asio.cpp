@@ -49,7 +49,7 @@ Controller::Controller(asio::io_context& context, const ControllerConfig& config
           },
           [this](std::function<void()> work) { asio::post(context_, std::move(work)); }),
       wake_(context),
-      fleet_(Fleet::Settings{config.rules, config.host_reserve, dry_run},
+      fleet_(Fleet::Settings{config.rules, config.host_reserve, config.swap_out_limit, dry_run},
              Fleet::Outside{hypervisor_, agents_, host_memory_, read_clocks,
                             [this](bool warning, const std::string& text) {
                                 log_->log(warning ? spdlog::level::warn : spdlog::level::info,

@@ -5,6 +5,7 @@
 #include <set>
 #include <utility>
 
+#include "engine/arbiter/swap_share.h"
 #include "host-controller/metadata/policy_patch.h"
 
 namespace acma::host {
@@ -154,6 +155,22 @@ void Fleet::tick() {
     }
     watch_host(now);
     arbitrate(now);
+    share_swap(now);
+}
+
+void Fleet::share_swap(Now now) {
+    std::vector<VmId> ids;
+    std::vector<arbiter::SwapUser> users;
+    for (const auto& [id, vm] : vms_) {
+        ids.push_back(id);
+        users.push_back(vm.swap_user());
+    }
+    const std::vector<Bytes> shares = arbiter::share_swap(settings_.swap_out_limit, users);
+    for (size_t i = 0; i < ids.size(); ++i) {
+        if (const auto vm = vms_.find(ids[i]); vm != vms_.end()) {
+            carry_out(ids[i], vm->second.on_swap_share(shares[i], now));
+        }
+    }
 }
 
 void Fleet::watch_host(Now now) {

@@ -36,6 +36,7 @@ class Fleet {
     struct Settings {
         std::vector<PolicyRule> rules;
         std::optional<Bytes> host_reserve;  // none: a sixteenth of the host's memory
+        Bytes swap_out_limit;               // of all VMs together, in a second
         bool dry_run = false;
     };
     Fleet(Settings settings, Outside outside);
@@ -75,6 +76,7 @@ class Fleet {
     void seen(const DomainFacts& facts, bool policy_written);
     void gone(const VmId& vm, const std::string& why);
     void watch_host(Now now);
+    void share_swap(Now now);
     void arbitrate(Now now);
     void arbitrate_soon(Now now);
     void carry_out(const VmId& vm, const Actions& actions);

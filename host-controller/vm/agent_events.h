@@ -51,7 +51,8 @@ struct PolicyOrder {
 };
 struct TalkToAgent {  // keep a session on this channel and this policy in force
     std::string path;
-    std::optional<PolicyOrder> policy;  // nothing: only ask for the status (dry run)
+    std::optional<PolicyOrder> policy;    // nothing: only ask for the status (dry run)
+    std::optional<Bytes> swap_out_per_s;  // nothing: no limit was told so far
     bool operator==(const TalkToAgent&) const = default;
 };
 struct LeaveAgent {

@@ -526,14 +526,15 @@ void Vm::order_agent(Now now, Actions& actions) {
         }
         return;
     }
-    TalkToAgent order{*facts_.channel, policy_for_agent()};
+    TalkToAgent order{*facts_.channel, policy_for_agent(), {}};
     if (order.policy) {
         order.policy->generation = generation_;
+        order.swap_out_per_s = swap_out_per_s_;
     }
     if (agent_order_ == order) {
         return;
     }
-    if (order.policy) {
+    if (order.policy && !(agent_order_ && agent_order_->policy == order.policy)) {
         // An agent follows what came last, whatever its number; numbers that grow, also across our
         // own restarts, tell whose answer is whose.
         generation_ = std::max(generation_ + 1, static_cast<uint64_t>(now.wall.count() / 1000));

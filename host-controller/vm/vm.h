@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "engine/arbiter/arbiter.h"
+#include "engine/arbiter/swap_share.h"
 #include "engine/base/units.h"
 #include "engine/policy/policy.h"
 #include "host-controller/config/config.h"
@@ -88,6 +89,10 @@ class Vm {
     [[nodiscard]] arbiter::Guest claim(Now now) const;
     // Never more than this of what its policy allows, from now on.
     [[nodiscard]] Actions on_grant(const arbiter::Grant& grant, Now now);
+    // Does its guest page out now, by its own word?
+    [[nodiscard]] arbiter::SwapUser swap_user() const;
+    // It may page out no more in a second, from now on.
+    [[nodiscard]] Actions on_swap_share(Bytes per_s, Now now);
 
     [[nodiscard]] const DomainFacts& facts() const { return facts_; }
     [[nodiscard]] const std::optional<Policy>& policy() const { return policy_; }
@@ -140,6 +145,7 @@ class Vm {
     DomainFacts facts_;
     std::optional<Policy> policy_;
     std::string policy_source_ = "none";
+    std::optional<Bytes> swap_out_per_s_;  // its share of what the host allows
     bool yielded_ =
         false;  // repeated foreign balloon changes: observe until the policy is set anew
     bool migrates_ = false;  // observe until that is over

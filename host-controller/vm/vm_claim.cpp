@@ -49,6 +49,22 @@ arbiter::Guest Vm::claim(Now now) const {
     return guest;
 }
 
+arbiter::SwapUser Vm::swap_user() const {
+    const bool acts = policy_ && mode_in_force() == Mode::automatic;
+    return {.shares = acts ? policy_->shares : 0,
+            .pages_out =
+                acts && agent_connected_ && claimed_ && claimed_->status.quota_per_s > Bytes(0)};
+}
+
+Actions Vm::on_swap_share(Bytes per_s, Now now) {
+    Actions actions;
+    if (swap_out_per_s_ != per_s) {
+        swap_out_per_s_ = per_s;
+        order_agent(now, actions);
+    }
+    return actions;
+}
+
 Actions Vm::on_grant(const arbiter::Grant& grant, Now now) {
     Actions actions;
     if (grant_ != grant) {

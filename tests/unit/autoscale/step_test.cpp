@@ -157,6 +157,14 @@ TEST(Step, GrowsWithinASecondOnceWindowsAreUsedUp) {
     EXPECT_GT(loop.steps(1, 22).rate_per_s, k_start_rate * 2);
 }
 
+TEST(Step, TriesNoMoreThanTheHostAllows) {
+    Loop loop;
+    loop.sample.rate_most = 32_MiB;
+    EXPECT_EQ(loop.steps(10, 22).rate_per_s, 32_MiB);
+    loop.sample.rate_most.reset();
+    EXPECT_GT(loop.steps(20, 22).rate_per_s, k_start_rate);
+}
+
 TEST(Step, KeepsItsRateWhereSlowSwapMakesEveryStepLong) {
     Loop loop;
     EXPECT_EQ(loop.steps(4).rate_per_s, k_start_rate);

@@ -28,6 +28,10 @@ PolicyOrder order(uint64_t generation) {
     return {Policy{512_MiB, 2_GiB}, 1_GiB, generation};
 }
 
+TalkToAgent talk(std::optional<PolicyOrder> policy, std::optional<Bytes> swap_out_per_s = {}) {
+    return {"", policy, swap_out_per_s};
+}
+
 // --- the dialogue, without sockets ----------------------------------------------------------
 
 // Brings a dialogue and the agent's end of the protocol together, at one instant.
@@ -66,7 +70,7 @@ class DialogueTest : public testing::Test {
 };
 
 TEST_F(DialogueTest, SendsThePolicyFirstThenAsksOnceASecond) {
-    AgentDialogue dialogue(7, order(5), at(Seconds(100)));
+    AgentDialogue dialogue(7, talk(order(5)), at(Seconds(100)));
     exchange(dialogue, Seconds(100));
     EXPECT_THAT(commands, testing::ElementsAre("acma-set-policy", "acma-get-status"));
     EXPECT_EQ(count<AgentUp>(), 1);
@@ -79,19 +83,45 @@ TEST_F(DialogueTest, SendsThePolicyFirstThenAsksOnceASecond) {
 }
 
 TEST_F(DialogueTest, SendsAChangedPolicyAtOnceAndTheSameOneNotAgain) {
-    AgentDialogue dialogue(7, order(5), at(Seconds(100)));
+    AgentDialogue dialogue(7, talk(order(5)), at(Seconds(100)));
     exchange(dialogue, Seconds(100));
     commands.clear();
-    dialogue.order(order(5), at(Seconds(100)));
+    dialogue.order(talk(order(5)), at(Seconds(100)));
     exchange(dialogue, Seconds(100));
     EXPECT_TRUE(commands.empty());
-    dialogue.order(order(6), at(Seconds(100)));
+    dialogue.order(talk(order(6)), at(Seconds(100)));
     exchange(dialogue, Seconds(100));
     EXPECT_THAT(commands, testing::ElementsAre("acma-set-policy"));
 }
 
+TEST_F(DialogueTest, TellsLimitsBesideThePolicyAndAgainToANewAgent) {
+    AgentDialogue dialogue(7, talk(order(5)), at(Seconds(100)));
+    exchange(dialogue, Seconds(100));
+    commands.clear();
+    dialogue.order(talk(order(5), 64_MiB), at(Seconds(100)));
+    exchange(dialogue, Seconds(100));
+    EXPECT_THAT(commands, testing::ElementsAre("acma-set-limits"));
+    agent = proto::ServerSession(proto::own_info("1"));
+    keep(dialogue.on_time(at(Seconds(101))));
+    (void)dialogue.take_output();  // lost
+    keep(dialogue.on_time(at(Seconds(106))));
+    commands.clear();
+    exchange(dialogue, Seconds(107));
+    EXPECT_THAT(commands, testing::Contains("acma-set-limits"));
+}
+
+TEST_F(DialogueTest, AsksAtOnceWhenTheAgentCalls) {
+    AgentDialogue dialogue(7, talk(order(5)), at(Seconds(100)));
+    exchange(dialogue, Seconds(100));
+    commands.clear();
+    keep(dialogue.on_bytes(proto::encode_event(proto::k_event_at_grant) + "\n",
+                           at(Seconds(100) + Millis(300))));
+    exchange(dialogue, Seconds(100) + Millis(300));
+    EXPECT_THAT(commands, testing::ElementsAre("acma-get-status"));
+}
+
 TEST_F(DialogueTest, OnlyAsksWhenThereIsNoPolicyToSend) {
-    AgentDialogue dialogue(7, std::nullopt, at(Seconds(100)));
+    AgentDialogue dialogue(7, talk(std::nullopt), at(Seconds(100)));
     exchange(dialogue, Seconds(100));
     EXPECT_THAT(commands, testing::ElementsAre("acma-get-status"));
 }
@@ -100,7 +130,7 @@ TEST_F(DialogueTest, DoesNotSendAPolicyToAStockAgent) {
     proto::AgentInfo stock = proto::own_info("qemu-ga");
     stock.acma.reset();
     agent = proto::ServerSession(stock);
-    AgentDialogue dialogue(7, order(5), at(Seconds(100)));
+    AgentDialogue dialogue(7, talk(order(5)), at(Seconds(100)));
     exchange(dialogue, Seconds(100));
     EXPECT_TRUE(commands.empty()) << "a ping is answered by the session itself";
     EXPECT_EQ(count<AgentUp>(), 1);
@@ -108,7 +138,7 @@ TEST_F(DialogueTest, DoesNotSendAPolicyToAStockAgent) {
 }
 
 TEST_F(DialogueTest, SendsThePolicyAgainAfterAnAgentWasLost) {
-    AgentDialogue dialogue(7, order(5), at(Seconds(100)));
+    AgentDialogue dialogue(7, talk(order(5)), at(Seconds(100)));
     exchange(dialogue, Seconds(100));
     keep(dialogue.on_time(at(Seconds(101))));
     (void)dialogue.take_output();  // lost
@@ -122,7 +152,7 @@ TEST_F(DialogueTest, SendsThePolicyAgainAfterAnAgentWasLost) {
 }
 
 TEST_F(DialogueTest, DoesNotMakeUpForMissedPolls) {
-    AgentDialogue dialogue(7, std::nullopt, at(Seconds(100)));
+    AgentDialogue dialogue(7, talk(std::nullopt), at(Seconds(100)));
     exchange(dialogue, Seconds(100));
     commands.clear();
     keep(dialogue.on_time(at(Seconds(160))));

@@ -26,6 +26,7 @@ connect = "qemu:///session"
 socket = "/run/x.sock"
 socket-group = "ops"
 listen = "127.0.0.1:9178"
+swap-out-limit = "512MiB/s"
 log-level = "warning"
 channels = ["org.acma.agent.0", "org.qemu.guest_agent.0"]
 usage-database = "/srv/usage.db"
@@ -52,6 +53,7 @@ max-mem = "2GiB"
     EXPECT_EQ(config.listen, (TcpEndpoint{"127.0.0.1", 9178}));
     EXPECT_EQ(config.log_level, "warning");
     EXPECT_EQ(config.channels.size(), 2U);
+    EXPECT_EQ(config.swap_out_limit, 512_MiB);
     EXPECT_EQ(config.usage_database, "/srv/usage.db");
     EXPECT_EQ(config.usage_retention, std::chrono::days(90));
     ASSERT_EQ(config.rules.size(), 2U);

@@ -31,7 +31,7 @@ class FleetTest : public testing::Test {
   protected:
     Fleet make(bool dry_run = false, std::vector<PolicyRule> rules = {},
                std::optional<Bytes> host_reserve = {}) {
-        return Fleet(Fleet::Settings{std::move(rules), host_reserve, dry_run},
+        return Fleet(Fleet::Settings{std::move(rules), host_reserve, 512_MiB, dry_run},
                      Fleet::Outside{hypervisor, agents, host_memory,
                                     [this] {
                                         return Now{Time(clock), Micros(clock)};
@@ -212,6 +212,25 @@ TEST_F(FleetTest, HearsAGuestAtItsGrantAtOnce) {
     fleet.on_wake();
     fleet.on_agent(small.vm, AgentSaid{status});
     EXPECT_EQ(wakes.size(), 2U);
+}
+
+TEST_F(FleetTest, SharesWhatGuestsMayPageOutTogether) {
+    Fleet fleet = make();
+    settle(fleet, domain("web", 1));
+    settle(fleet, domain("db", 2));
+    const auto orders = agents.orders;
+    fleet.tick();
+    EXPECT_EQ(agents.orders.at(VmId{"uuid-web"}).swap_out_per_s, 64_MiB);
+    AgentStatus status;
+    status.sequence = 1;
+    status.quota_per_s = 200_MiB;
+    fleet.on_agent(VmId{"uuid-web"}, AgentUp{proto::own_info("1")});
+    fleet.on_agent(VmId{"uuid-web"}, AgentSaid{status});
+    fleet.tick();
+    EXPECT_EQ(agents.orders.at(VmId{"uuid-web"}).swap_out_per_s, 256_MiB);
+    EXPECT_EQ(agents.orders.at(VmId{"uuid-db"}).swap_out_per_s, 64_MiB);
+    EXPECT_EQ(agents.orders.at(VmId{"uuid-web"}).policy, orders.at(VmId{"uuid-web"}).policy)
+        << "no new policy, and no new number";
 }
 
 TEST_F(FleetTest, KeepsWhatIsReservedUntilItsDomainStarts) {
