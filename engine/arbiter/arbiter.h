@@ -20,6 +20,7 @@ struct Host {
     Bytes budget;           // for all VMs, QEMU's own memory included
     Bytes reserved;         // of it: for VMs that are about to start or to come here
     bool strained = false;  // the host itself is short: nobody keeps more than he needs
+    bool operator==(const Host&) const = default;
 };
 
 // What a guest does with its memory, in the unit of its size.
@@ -27,6 +28,7 @@ struct Needs {
     Bytes active;          // it is slower without
     Bytes used;            // all that is not free, with what it keeps free by itself
     bool pressed = false;  // it stalls longer than its owner accepts
+    bool operator==(const Needs&) const = default;
 };
 
 struct Guest {
@@ -39,6 +41,7 @@ struct Guest {
     // None: nothing is known, or not any more. It keeps what it has then.
     std::optional<Needs> needs;
     bool fixed = false;  // must be left alone: it counts, and does not change
+    bool operator==(const Guest&) const = default;
 };
 
 enum class Why {

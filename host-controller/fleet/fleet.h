@@ -11,6 +11,7 @@
 #include <string_view>
 #include <vector>
 
+#include "engine/arbiter/record.h"
 #include "engine/arbiter/reservations.h"
 #include "engine/base/result.h"
 #include "host-controller/config/config.h"
@@ -28,6 +29,8 @@ class Fleet {
         HostMemory& host_memory;
         std::function<Now()> clock;
         std::function<void(bool warning, const std::string& text)> log;
+        // Gets each cycle of the arbiter; may be empty.
+        std::function<void(arbiter::Record record)> record = {};
     };
     struct Settings {
         std::vector<PolicyRule> rules;
@@ -69,6 +72,16 @@ class Fleet {
     void seen(const DomainFacts& facts, bool policy_written);
     void gone(const VmId& vm, const std::string& why);
     void arbitrate(Now now);
+    struct Cycle {  // the last one of the arbiter
+        Micros wall{0};
+        arbiter::Host host;
+        std::vector<VmId> ids;
+        std::vector<arbiter::Guest> guests;  // as ids
+        arbiter::Decision decision;
+    };
+    void keep(Cycle cycle);
+    [[nodiscard]] arbiter::Record record() const;
+    [[nodiscard]] std::optional<proto::ExplainEntry> standing(const VmId& vm) const;
     void carry_out(const VmId& vm, const Actions& actions);
     void write_balloon(const VmId& vm, Bytes target);
     void write_note(const VmId& vm, const StateNote& note);
@@ -89,6 +102,7 @@ class Fleet {
     uint64_t posts_ = 0;
     proto::HostSummary host_;
     bool lacking_ = false;  // the guarantees do not fit
+    Cycle cycle_;
     arbiter::Reservations reservations_;
     Bytes missing_;            // by the last arbitration
     std::string last_outage_;  // said once, not at every attempt to reconnect
