@@ -42,9 +42,10 @@ def killed_at_any_moment_the_controller_leaves_the_guest_its_bounds():
     moments = random.Random(7)
     with Libvirt() as libvirt:
         host = _Watched(libvirt, "vm1")
+        begun = time.monotonic()
         with libvirt.guest("vm1", _options("7.3"), policy=Policy("256MiB", "640MiB")) as guest:
-            begun = time.monotonic()
             guest.run(_RUN_AGENT)
+            host.wait_for("vm1", lambda vm: vm["agent"]["connected"], "the agent is not connected")
             wait_until(lambda: host.actual("vm1") == 640 * MIB, 60, host.log)
             wait_until(lambda: (_guest_policy(guest) or {}).get("max_mem_bytes") == 640 * MIB, 30, host.log)
             for size in (600, 640, 576, 640, 620, 640):
@@ -79,6 +80,7 @@ def libvirtd_goes_and_comes_and_the_controller_finds_everything_again():
         host = _Watched(libvirt, "vm1")
         with libvirt.guest("vm1", _options("7.3"), policy=Policy("256MiB", "640MiB")) as guest:
             guest.run(_RUN_AGENT)
+            host.wait_for("vm1", lambda vm: vm["agent"]["connected"], "the agent is not connected")
             wait_until(lambda: host.actual("vm1") == 640 * MIB, 60, host.log)
             for kill in (False, True):
                 libvirt.restart_daemon(kill=kill)
