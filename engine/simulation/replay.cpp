@@ -56,7 +56,7 @@ class Replay::Replayer {
 
     void add(const Record& record, Micros passed, Time now) {
         const Targets granted = decide_(record, now);
-        Bytes sum = record.host.reserved;
+        Bytes sum;
         const bool fits = all_fits(record);
         std::map<std::string, Bytes> last;
         Bytes promised;

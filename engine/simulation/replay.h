@@ -38,8 +38,8 @@ struct Replayed {
     Micros demand_met{0};
     Micros vm_time{0};  // of all VMs
     uint64_t changes = 0;
-    Bytes granted_mean;     // to all VMs together, over time
-    Bytes over_budget_max;  // the most by which that, QEMU's own and what is reserved exceeded it
+    Bytes granted_mean;        // to all VMs together, over time
+    Bytes over_budget_max;     // the most by which that and QEMU's own exceeded the budget
     uint64_t differences = 0;  // grants that are not near what was granted then
     std::vector<Difference> first;
     bool operator==(const Replayed&) const = default;
