@@ -79,7 +79,6 @@ struct FieldList<Vm> {
 
 template <>
 struct FieldList<Line> {
-    static constexpr std::string_view k_title = "decision";
     static constexpr std::array k_fields{
         field<&Line::version>("version"),
         field<&Line::record, &Record::wall>("time_us"),

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <utility>
 #include <vector>
 
@@ -86,7 +87,7 @@ std::string sparkline(const std::deque<std::optional<uint64_t>>& values, uint64_
         const double share =
             static_cast<double>(*value) / static_cast<double>(std::max<uint64_t>(most, 1));
         const double step = std::min(share, 1.0) * static_cast<double>(steps.size() - 1);
-        text += steps.at(static_cast<size_t>(step + 0.5));
+        text += steps.at(static_cast<size_t>(std::lround(step)));
     }
     return text;
 }
