@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "host-controller/daemon/controller_asio.h"
+#include "host-controller/daemon/host_lock.h"
 #include "host-controller/daemon/log.h"
 #include "host-controller/daemon/options.h"
 #include "platform/service.h"
@@ -36,6 +37,10 @@ int run(const DaemonOptions& options) {
         }
         std::printf("%zu rules\n", config->rules.size());
         return 0;
+    }
+    const Result<HostLock> lock = HostLock::take(config->connect, HostLock::k_path);
+    if (!lock) {
+        return complain(lock.error());
     }
     Result<ExclusiveSocket> socket = ExclusiveSocket::open(config->socket, config->socket_group);
     if (!socket) {

@@ -5,7 +5,10 @@
 
 namespace acma::proto {
 
+using simulation::Difference;
 using simulation::PolicyResults;
+using simulation::Replayed;
+using simulation::ReplayReport;
 using simulation::Report;
 using simulation::Results;
 
@@ -44,6 +47,52 @@ struct FieldList<Report> {
         field<&Report::policies>("policies"),
     };
 };
+
+template <>
+struct FieldList<Difference> {
+    static constexpr std::string_view k_title = "difference";
+    static constexpr std::array k_fields{
+        field<&Difference::wall>("time_us"),
+        field<&Difference::vm>("vm"),
+        field<&Difference::recorded>("recorded_bytes"),
+        field<&Difference::granted>("granted_bytes"),
+    };
+};
+
+template <>
+struct FieldList<Replayed> {
+    static constexpr std::string_view k_title = "replayed policy";
+    static constexpr std::array k_fields{
+        field<&Replayed::policy>("policy"),
+        field<&Replayed::demand_fits>("demand_fits_us"),
+        field<&Replayed::demand_met>("demand_met_us"),
+        field<&Replayed::vm_time>("vm_time_us"),
+        field<&Replayed::changes>("target_changes"),
+        field<&Replayed::granted_mean>("granted_mean_bytes"),
+        field<&Replayed::over_budget_max>("over_budget_max_bytes"),
+        field<&Replayed::differences>("differences"),
+        field<&Replayed::first>("first_differences"),
+    };
+};
+
+template <>
+struct FieldList<ReplayReport> {
+    static constexpr std::string_view k_title = "replay";
+    static constexpr std::array k_fields{
+        field<&ReplayReport::cycles>("decisions"),    field<&ReplayReport::vms>("vms"),
+        field<&ReplayReport::grants>("grants"),       field<&ReplayReport::from>("from_us"),
+        field<&ReplayReport::until>("until_us"),      field<&ReplayReport::dropped>("dropped"),
+        field<&ReplayReport::broken>("broken_lines"), field<&ReplayReport::newer>("newer_lines"),
+        field<&ReplayReport::policies>("policies"),
+    };
+};
+
+template <>
+std::string to_json<ReplayReport>(const ReplayReport& report, Layout layout) {
+    JsonWriter writer(layout);
+    encode_fields(report, writer);
+    return writer.take();
+}
 
 template <>
 std::string to_json<Report>(const Report& report, Layout layout) {

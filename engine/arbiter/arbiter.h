@@ -22,6 +22,7 @@ struct Host {
     Bytes reserved;  // of it: for VMs that are about to start or to come here
     Strain strain = Strain::none;
     Bytes short_of;  // what should come back in an emergency
+    bool operator==(const Host&) const = default;
 };
 
 // What a guest does with its memory, in the unit of its size.
@@ -29,6 +30,7 @@ struct Needs {
     Bytes active;          // it is slower without
     Bytes used;            // all that is not free, with what it keeps free by itself
     bool pressed = false;  // it stalls longer than its owner accepts
+    bool operator==(const Needs&) const = default;
 };
 
 struct Guest {
@@ -41,6 +43,7 @@ struct Guest {
     // None: nothing is known, or not any more. It keeps what it has then.
     std::optional<Needs> needs;
     bool fixed = false;  // must be left alone: it counts, and does not change
+    bool operator==(const Guest&) const = default;
 };
 
 enum class Why {

@@ -3,13 +3,18 @@
 
 #include <algorithm>
 #include <chrono>
+#include <clocale>
 #include <cstdio>
+#include <optional>
+#include <string_view>
 #include <thread>
 
+#include <langinfo.h>
 #include <unistd.h>
 
 #include "host-controller/acmactl/client_asio.h"
 #include "host-controller/acmactl/render.h"
+#include "host-controller/acmactl/terminal.h"
 #include "host-controller/api_asio/percent.h"
 
 namespace acma::ctl {
@@ -29,32 +34,40 @@ std::string vm_path(const std::string& domain) {
 
 template <typename Document>
 struct Asked {
-    Exit exit = Exit::good;  // else it has been said why
-    std::string body;
+    Exit exit = Exit::good;
+    std::string body;  // the answer, or what went wrong
     Document document;
 };
 
 template <typename Document>
-Asked<Document> document_of(const Target& target, const Request& request) {
+Asked<Document> fetch(const Target& target, const Request& request) {
     const Result<Answer> answer = ask(target.socket, request);
     if (!answer) {
-        return {complain(Exit::unreachable, answer.error().message), {}, {}};
+        return {Exit::unreachable, answer.error().message, {}};
     }
     if (answer->status != k_ok) {
         const auto error = proto::from_json<proto::ApiError>(answer->body);
-        return {complain(answer->status == k_status_not_found ? Exit::not_found : Exit::refused,
-                         error ? error->message : "the controller answers with an error"),
-                {},
+        return {answer->status == k_status_not_found ? Exit::not_found : Exit::refused,
+                error ? error->message : "the controller answers with an error",
                 {}};
     }
     const Result<Document> document = proto::from_json<Document>(answer->body);
     if (!document) {
-        return {complain(Exit::refused,
-                         "the controller's answer is not understood: " + document.error().message),
-                {},
+        return {Exit::refused,
+                "the controller's answer is not understood: " + document.error().message,
                 {}};
     }
     return {Exit::good, answer->body, *document};
+}
+
+// The same; why there is none has been said.
+template <typename Document>
+Asked<Document> document_of(const Target& target, const Request& request) {
+    auto asked = fetch<Document>(target, request);
+    if (asked.exit != Exit::good) {
+        complain(asked.exit, asked.body);
+    }
+    return asked;
 }
 
 Exit print(const std::string& text) {
@@ -195,18 +208,69 @@ Exit usage(const Target& target, const UsageOptions& options) {
         });
 }
 
+namespace {
+Micros wall_now() {
+    return std::chrono::duration_cast<Micros>(std::chrono::system_clock::now().time_since_epoch());
+}
+
+// Without the newlines and blanks between its values: one line of JSON, for `while read`.
+std::string in_a_line(const std::string& document) {
+    std::string line;
+    bool indent = false;
+    for (const char c : document) {  // no text in it has a raw newline
+        indent = c == '\n' || (indent && c == ' ');
+        line += indent ? "" : std::string(1, c);
+    }
+    return line + "\n";
+}
+
+Glyphs glyphs_here() {
+    (void)std::setlocale(LC_CTYPE, "");
+    return std::string_view(::nl_langinfo(CODESET)) == "UTF-8" ? Glyphs::blocks : Glyphs::ascii;
+}
+
+Exit top_on_terminal(const Target& target, const TopOptions& options) {
+    TopView view(options.sort, glyphs_here());
+    const std::chrono::duration<double> interval(options.interval_s);
+    std::optional<Terminal> terminal(std::in_place);
+    for (uint64_t shown = 1;; ++shown) {
+        const auto next = std::chrono::steady_clock::now() +
+                          std::chrono::duration_cast<std::chrono::steady_clock::duration>(interval);
+        auto asked = fetch<proto::VmList>(target, {.target = "/v1/vms"});
+        if (asked.exit != Exit::good) {
+            terminal.reset();  // or it would be said on a screen that goes
+            return complain(asked.exit, asked.body);
+        }
+        view.add(std::move(asked.document), wall_now());
+        do {
+            if (!terminal->draw(view.render(terminal->size()))) {
+                return Exit::refused;
+            }
+            const std::optional<char> key = terminal->key(next);
+            if (key && view.press(*key) == TopView::Key::quit) {
+                return Exit::good;
+            }
+        } while (std::chrono::steady_clock::now() < next);
+        if (shown == options.count) {
+            terminal.reset();
+            return print(view.render({}));  // what was seen last stays
+        }
+    }
+}
+}  // namespace
+
 Exit top(const Target& target, const TopOptions& options) {
-    const bool redraws = !target.json && ::isatty(STDOUT_FILENO) == 1;
+    if (!target.json && ::isatty(STDOUT_FILENO) == 1) {
+        return top_on_terminal(target, options);
+    }
     const std::chrono::duration<double> interval(options.interval_s);
     for (uint64_t shown = 0;;) {
         const auto started = std::chrono::steady_clock::now();
-        const auto wall =
-            std::chrono::duration_cast<Micros>(std::chrono::system_clock::now().time_since_epoch());
-        const Exit outcome = run<proto::VmList>(
-            target, {.target = "/v1/vms"}, [redraws, wall](const proto::VmList& vms) {
-                // Home and clear below, not the whole screen: no flicker, and no lost scrollback.
-                return redraws ? "\x1b[H\x1b[J" + render_top(vms, wall) : render_plain(vms, wall);
-            });
+        const auto asked = document_of<proto::VmList>(target, {.target = "/v1/vms"});
+        const Exit outcome = asked.exit != Exit::good
+                                 ? asked.exit
+                                 : print(target.json ? in_a_line(asked.body)
+                                                     : render_plain(asked.document, wall_now()));
         if (outcome != Exit::good || ++shown == options.count) {
             return outcome;
         }

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <string>
 
+#include "host-controller/acmactl/top_view.h"
 #include "proto/controller_api.h"
 
 namespace acma::ctl {
@@ -46,8 +47,10 @@ struct UsageOptions {
     std::string until;
 };
 [[nodiscard]] Exit usage(const Target& target, const UsageOptions& options);
-// `count` 0: until it is stopped. Redraws on a terminal, else prints plain lines.
+// `count` 0: until it is stopped. Redraws on a terminal, else prints plain lines, or a line of
+// JSON.
 struct TopOptions {
+    SortBy sort = SortBy::host;
     double interval_s = 1;
     uint64_t count = 0;
 };

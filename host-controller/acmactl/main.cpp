@@ -8,6 +8,7 @@
 #include <CLI/CLI.hpp>
 
 #include "host-controller/acmactl/commands.h"
+#include "host-controller/acmactl/replay.h"
 #include "host-controller/acmactl/simulate.h"
 #include "host-controller/metadata/policy_patch.h"
 #include "host-controller/meter/period.h"
@@ -168,6 +169,15 @@ int run(int argc, char** argv) {
     top_verb->add_option("--count", top_options.count, "End after this many; 0: never")
         ->check(CLI::Range(uint64_t{0}, uint64_t{1'000'000'000}));
 
+    std::string sort_word;
+    top_verb
+        ->add_option("--sort", sort_word,
+                     "By host bytes, name, psi or target: host, name, psi, target")
+        ->check(CLI::IsMember({"host", "name", "psi", "target"}))
+        ->each([&top_options](const std::string& word) {
+            top_options.sort = parse_sort(word).value_or(SortBy::host);
+        });
+
     bool all = false;
     CLI::App* release_verb =
         verb("release", "Give a domain all its RAM, with mode off from then on",
@@ -223,6 +233,17 @@ int run(int argc, char** argv) {
         })
         ->capture_default_str();
     takes_json(simulate_verb);
+
+    ReplayOptions replay_options;
+    CLI::App* replay_verb = verb("replay", "A decision log under ours and others' policies",
+                                 [&target, &replay_options] {
+                                     replay_options.json = target.json;
+                                     return replay(replay_options);
+                                 });
+    replay_verb->add_option("FILE", replay_options.files, "The log; FILE.1 FILE for both files")
+        ->required();
+    replay_verb->add_option("--policy", replay_options.policy, "Only acma, mom, proxmox or static");
+    takes_json(replay_verb);
 
     app.failure_message([](const CLI::App* of, const CLI::Error& error) {
         return "acmactl: " + std::string(error.what()) + "\nRun acmactl " +

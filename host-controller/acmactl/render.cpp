@@ -32,43 +32,16 @@ bool is_measured(const VmSummary& vm) {
     return vm.host > Bytes(0);
 }
 
-Row row_of(const VmSummary& vm) {
-    return {printable(vm.name),
-            or_dash(vm.policy.has_value(), vm.policy ? human(vm.policy->min_mem) : ""),
-            or_dash(vm.policy.has_value(), vm.policy ? human(vm.policy->max_mem) : ""),
-            human(vm.balloon_target),
-            human(vm.balloon_actual),
-            or_dash(is_measured(vm), human(vm.host)),
-            psi_of(vm),
-            or_dash(vm.policy.has_value(), vm.policy ? human(vm.policy->psi) : ""),
-            std::string(to_string(vm.state)),
-            vm.agent_state ? std::string(to_string(*vm.agent_state))
-                           : std::string(vm.agent_connected ? "connected" : "-"),
-            mark_words(vm)};
-}
-
-const Row k_header{"NAME", "MIN",        "MAX",   "TARGET", "ACTUAL", "HOST",
-                   "PSI",  "PSI-TARGET", "STATE", "AGENT",  "MARKS"};
-constexpr size_t k_figures = 7;
-
 std::string vm_table(const std::vector<VmSummary>& vms) {
-    std::vector<Row> rows{k_header};
+    std::vector<Row> rows{{"NAME", "MIN", "MAX", "TARGET", "ACTUAL", "HOST", "PSI", "PSI-TARGET",
+                           "STATE", "AGENT", "MARKS"}};
     for (const VmSummary& vm : vms) {
-        rows.push_back(row_of(vm));
+        const VmCells cells = vm_cells(vm);
+        rows.push_back({cells.name, cells.min, cells.max, cells.target, cells.actual, cells.host,
+                        cells.psi, cells.psi_target, cells.state, cells.agent, cells.marks});
     }
+    constexpr size_t k_figures = 7;
     return table(rows, k_figures);
-}
-
-std::string host_line(const proto::HostSummary& host) {
-    std::string line = "host " + human(host.mem_total) + ", available " +
-                       human(host.mem_available) + ", granted " + human(host.granted) + " of " +
-                       human(host.budget) + ", psi " + human(host.psi);
-    line += host.reserved > Bytes(0) ? ", reserved " + human(host.reserved) : "";
-    line += host.libvirt_connected ? "" : ", libvirt is not connected";
-    line += host.dry_run ? ", dry run" : "";
-    line += host.paused ? ", paused" : "";
-    line += host.strain_reason.empty() ? "" : "\n" + host.strain + ": " + host.strain_reason;
-    return line + "\n";
 }
 
 void add(std::string& text, const std::string& name, const std::string& value) {
@@ -153,6 +126,21 @@ std::string in_quotes(const std::string& text) {
 }
 }  // namespace
 
+VmCells vm_cells(const VmSummary& vm) {
+    return {printable(vm.name),
+            or_dash(vm.policy.has_value(), vm.policy ? human(vm.policy->min_mem) : ""),
+            or_dash(vm.policy.has_value(), vm.policy ? human(vm.policy->max_mem) : ""),
+            human(vm.balloon_target),
+            human(vm.balloon_actual),
+            or_dash(is_measured(vm), human(vm.host)),
+            psi_of(vm),
+            or_dash(vm.policy.has_value(), vm.policy ? human(vm.policy->psi) : ""),
+            std::string(to_string(vm.state)),
+            vm.agent_state ? std::string(to_string(*vm.agent_state))
+                           : std::string(vm.agent_connected ? "connected" : "-"),
+            mark_words(vm)};
+}
+
 std::string printable(const std::string& text) {
     std::string clean;
     for (const char c : text) {
@@ -172,7 +160,10 @@ std::string render_list(const proto::VmList& list) {
     return vm_table(list.vms) + (list.host.libvirt_connected ? "" : "libvirt is not connected\n") +
            (list.host.dry_run ? "dry run: nothing is written, neither to domains nor to agents\n"
                               : "") +
-           (list.host.paused ? "paused: nothing is changed until acmactl resume\n" : "");
+           (list.host.paused ? "paused: nothing is changed until acmactl resume\n" : "") +
+           (list.host.strain_reason.empty()
+                ? ""
+                : list.host.strain + ": " + list.host.strain_reason + "\n");
 }
 
 std::string render_reservations(const proto::ReservationList& list) {
@@ -251,19 +242,6 @@ std::string render_usage_csv(const proto::UsageReport& report) {
         text += std::to_string(whole_seconds(vm.missing)) + "\r\n";
     }
     return text;
-}
-
-std::string render_top(const proto::VmList& list, Micros wall) {
-    std::vector<VmSummary> vms = list.vms;
-    std::stable_sort(vms.begin(), vms.end(),
-                     [](const VmSummary& a, const VmSummary& b) { return a.host > b.host; });
-    std::string text = "acma " + utc(wall) + "  " + host_line(list.host) + "\n" + vm_table(vms);
-    for (const VmSummary& vm : vms) {
-        if (!vm.last_reason.empty()) {
-            text += "\n" + printable(vm.name) + ": " + printable(vm.last_reason);
-        }
-    }
-    return text + "\n";
 }
 
 std::string render_plain(const proto::VmList& list, Micros wall) {

@@ -8,6 +8,12 @@
 
 namespace acma::ctl {
 
+// A VM in words; "-" for what is not known.
+struct VmCells {
+    std::string name, min, max, target, actual, host, psi, psi_target, state, agent, marks;
+};
+[[nodiscard]] VmCells vm_cells(const proto::VmSummary& vm);
+
 [[nodiscard]] std::string render_list(const proto::VmList& list);
 [[nodiscard]] std::string render_reservations(const proto::ReservationList& list);
 [[nodiscard]] std::string render_detail(const proto::VmDetail& detail);
@@ -16,8 +22,6 @@ namespace acma::ctl {
 [[nodiscard]] std::string render_usage(const proto::UsageReport& report);
 // As RFC 4180 has it, with a header.
 [[nodiscard]] std::string render_usage_csv(const proto::UsageReport& report);
-// One refresh of `top`: the host in a line, then the VMs, largest first.
-[[nodiscard]] std::string render_top(const proto::VmList& list, Micros wall);
 // One line for each VM, for logs and pipes: "2026-11-21T10:00:00Z web host_bytes=1073741824 ...";
 // "-" stands for what is not known.
 [[nodiscard]] std::string render_plain(const proto::VmList& list, Micros wall);

@@ -28,6 +28,7 @@ constexpr size_t k_max_rules = 1000;  // matched one after the other for each do
 // The address of a socket holds 107 characters and a NUL (man unix(7)).
 constexpr size_t k_max_socket_path = 107;
 constexpr Micros k_least_retention = std::chrono::days(1);
+constexpr Bytes k_least_decision_log = 1_MiB;
 
 // Where something is, for messages: "controller.toml:12: rule.min-mem".
 struct Place {
@@ -104,7 +105,7 @@ Status read_listen(const toml::node& node, const Place& place, ControllerConfig&
     return {};
 }
 
-Status read_log_level(const toml::node& node, const Place& place, ControllerConfig& config) {
+Status read_level(const toml::node& node, const Place& place, std::string& level) {
     constexpr std::array<std::string_view, 5> k_levels{"debug", "info", "warning", "error",
                                                        "critical"};
     const Result<std::string> text = text_of(node, place);
@@ -114,7 +115,25 @@ Status read_log_level(const toml::node& node, const Place& place, ControllerConf
     if (std::find(k_levels.begin(), k_levels.end(), *text) == k_levels.end()) {
         return place.error("'" + *text + "' is not one of debug, info, warning, error, critical");
     }
-    config.log_level = *text;
+    level = *text;
+    return {};
+}
+
+Status read_log_levels(const toml::node& node, const Place& place, ControllerConfig& config) {
+    const toml::table* levels = node.as_table();
+    if (levels == nullptr) {
+        return place.error("write it as a table such as { api = \"warning\" }");
+    }
+    for (const auto& [part, level] : *levels) {
+        const Place of{place.file, place.key + "." + std::string(part.str()), level.source()};
+        if (std::find(k_log_parts.begin(), k_log_parts.end(), part.str()) == k_log_parts.end()) {
+            return of.error("unknown key; known are vms, metering, api, decisions");
+        }
+        std::string& known = config.log_levels[std::string(part.str())];
+        if (Status done = read_level(level, of, known); !done) {
+            return done;
+        }
+    }
     return {};
 }
 
@@ -209,6 +228,35 @@ Status read_usage_retention(const toml::node& node, const Place& place, Controll
     return {};
 }
 
+Status read_decision_log(const toml::node& node, const Place& place, ControllerConfig& config) {
+    std::string path;
+    if (Status done = read_text(node, place, path); !done) {
+        return done;
+    }
+    if (path.front() != '/') {
+        return place.error("must be an absolute path");
+    }
+    config.decision_log = path;
+    return {};
+}
+
+Status read_decision_log_size(const toml::node& node, const Place& place,
+                              ControllerConfig& config) {
+    std::string text;
+    if (Status done = read_text(node, place, text); !done) {
+        return done;
+    }
+    const Result<Bytes> size = parse_size(text);
+    if (!size) {
+        return place.error(size.error().message);
+    }
+    if (*size < k_least_decision_log) {
+        return place.error("must be at least 1MiB");
+    }
+    config.decision_log_size = *size;
+    return {};
+}
+
 bool is_uuid(std::string_view text) {
     constexpr size_t k_length = 36;
     for (size_t i = 0; i < text.size(); ++i) {
@@ -300,7 +348,7 @@ Status read_rules(const toml::node& node, const Place& place, ControllerConfig& 
 
 using Reader = Status (*)(const toml::node&, const Place&, ControllerConfig&);
 // The one list of keys.
-constexpr std::array<std::pair<std::string_view, Reader>, 11> k_keys{{
+constexpr std::array<std::pair<std::string_view, Reader>, 14> k_keys{{
     {"connect", [](const toml::node& node, const Place& place,
                    ControllerConfig& config) { return read_text(node, place, config.connect); }},
     {"socket", read_socket},
@@ -309,12 +357,18 @@ constexpr std::array<std::pair<std::string_view, Reader>, 11> k_keys{{
          return read_text(node, place, config.socket_group);
      }},
     {"listen", read_listen},
-    {"log-level", read_log_level},
+    {"log-level",
+     [](const toml::node& node, const Place& place, ControllerConfig& config) {
+         return read_level(node, place, config.log_level);
+     }},
+    {"log-levels", read_log_levels},
     {"channels", read_channels},
     {"host-reserve", read_host_reserve},
     {"swap-out-limit", read_swap_out_limit},
     {"usage-database", read_usage_database},
     {"usage-retention", read_usage_retention},
+    {"decision-log", read_decision_log},
+    {"decision-log-size", read_decision_log_size},
     {"rule", read_rules},
 }};
 

@@ -3,7 +3,9 @@
 // key, a wrong type or a bad value is an error that names file, line and key.
 #pragma once
 
+#include <array>
 #include <filesystem>
+#include <map>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -23,6 +25,9 @@ struct PolicyRule {
     bool operator==(const PolicyRule&) const = default;
 };
 
+// What log lines are about: domains, usage, requests, the decision log.
+constexpr std::array<std::string_view, 4> k_log_parts{"vms", "metering", "api", "decisions"};
+
 struct TcpEndpoint {
     std::string address;
     uint16_t port = 0;
@@ -35,6 +40,8 @@ struct ControllerConfig {
     std::string socket_group;           // empty: the daemon's own group
     std::optional<TcpEndpoint> listen;  // reads over TCP, off unless asked for
     std::string log_level = "info";
+    // Of single parts of the controller (k_log_parts); the others have log_level.
+    std::map<std::string, std::string> log_levels;
     std::vector<std::string> channels{"org.acma.agent.0"};
     // What VMs are not promised: for the host itself. None: a sixteenth of its memory.
     std::optional<Bytes> host_reserve;
@@ -42,6 +49,8 @@ struct ControllerConfig {
     Bytes swap_out_limit = 1_GiB;
     std::string usage_database;  // empty: as configure() finds it
     Micros usage_retention = std::chrono::days(400);
+    std::string decision_log;          // empty: none
+    Bytes decision_log_size = 64_MiB;  // of each of the two files
     std::vector<PolicyRule> rules;
     std::vector<std::string> files;  // that it was read from; none: defaults
     bool operator==(const ControllerConfig&) const = default;

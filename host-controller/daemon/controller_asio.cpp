@@ -5,6 +5,7 @@
 #include <functional>
 #include <utility>
 
+#include "host-controller/daemon/log.h"
 #include "host-controller/meter/sqlite_store.h"
 #include "platform/clock.h"
 #include "platform/file.h"
@@ -27,14 +28,21 @@ std::string boot_id() {
     return text ? text->substr(0, text->find('\n'))
                 : "unknown at " + std::to_string(read_clocks().wall.count());
 }
+
+std::function<void(bool warning, const std::string& text)> say(const spdlog::logger& log,
+                                                               const std::string& part,
+                                                               const ControllerConfig& config) {
+    return [log = log_of(log, part, config.log_levels)](bool warning, const std::string& text) {
+        log->log(warning ? spdlog::level::warn : spdlog::level::info, text);
+    };
+}
 }  // namespace
 
 // Members are built in the order of their declaration: what the fleet uses is there before it. The
 // other threads only post, and what they post runs when everything is built.
 Controller::Controller(asio::io_context& context, const ControllerConfig& config, bool dry_run,
-                       std::shared_ptr<spdlog::logger> log)
+                       const std::shared_ptr<spdlog::logger>& log)
     : context_(context),
-      log_(std::move(log)),
       agents_(context,
               [this](const VmId& vm, const AgentEvent& event) { fleet_.on_agent(vm, event); }),
       host_memory_(ProcRoots{}, PaceLimits{},
@@ -49,27 +57,26 @@ Controller::Controller(asio::io_context& context, const ControllerConfig& config
           },
           [this](std::function<void()> work) { asio::post(context_, std::move(work)); }),
       wake_(context),
-      fleet_(Fleet::Settings{config.rules, config.host_reserve, config.swap_out_limit, dry_run},
-             Fleet::Outside{hypervisor_, agents_, host_memory_, read_clocks,
-                            [this](bool warning, const std::string& text) {
-                                log_->log(warning ? spdlog::level::warn : spdlog::level::info,
-                                          text);
-                            },
-                            [this](Micros delay) {
-                                wake_.expires_after(delay);
-                                wake_.async_wait([this](boost::system::error_code cancelled) {
-                                    if (!cancelled) {
-                                        fleet_.on_wake();
-                                    }
-                                });
-                            }}),
+      fleet_(
+          Fleet::Settings{config.rules, config.host_reserve, config.swap_out_limit, dry_run},
+          Fleet::Outside{
+              hypervisor_, agents_, host_memory_, read_clocks, say(*log, "vms", config),
+              [this](Micros delay) {
+                  wake_.expires_after(delay);
+                  wake_.async_wait([this](boost::system::error_code cancelled) {
+                      if (!cancelled) {
+                          fleet_.on_wake();
+                      }
+                  });
+              },
+              config.decision_log.empty() ? nullptr : std::function([this](arbiter::Record record) {
+                  decisions_->add(std::move(record));
+              })}),
       ledger_(
           std::make_unique<SqliteStore>(
               SqliteStore::Options{config.usage_database, config.usage_retention, boot_id()}),
           [this](std::function<void()> work) { asio::post(context_, std::move(work)); },
-          [this](bool warning, const std::string& text) {
-              log_->log(warning ? spdlog::level::warn : spdlog::level::info, text);
-          }),
+          say(*log, "metering", config)),
       meter_(ledger_,
              [] {
                  const Now now = read_clocks();
@@ -80,8 +87,15 @@ Controller::Controller(asio::io_context& context, const ControllerConfig& config
           [this](const ApiRequest& request, const Respond& respond) {
               handle_request(fleet_, meter_, request, respond);
           },
-          [this](const std::string& text) { log_->info(text); }),
-      heartbeat_(context, k_beat, [this] { beat(); }) {}
+          [log = say(*log, "api", config)](const std::string& text) { log(false, text); }),
+      heartbeat_(context, k_beat, [this] { beat(); }) {
+    if (!config.decision_log.empty()) {
+        decisions_.emplace(
+            config.decision_log, config.decision_log_size,
+            [this](std::function<void()> work) { asio::post(context_, std::move(work)); },
+            say(*log, "decisions", config));
+    }
+}
 
 Status Controller::serve(ExclusiveSocket& socket, const std::optional<TcpEndpoint>& listen) {
     http_.serve_unix(socket.release_listener());

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 
 #include <spdlog/logger.h>
 
@@ -11,6 +12,7 @@
 #include "host-controller/asio.h"
 #include "host-controller/config/config.h"
 #include "host-controller/daemon/heartbeat_asio.h"
+#include "host-controller/decisions/decision_log.h"
 #include "host-controller/fleet/fleet.h"
 #include "host-controller/hostmem/host_reader.h"
 #include "host-controller/hostmem/sampler.h"
@@ -23,7 +25,7 @@ namespace acma::host {
 class Controller {
   public:
     Controller(asio::io_context& context, const ControllerConfig& config, bool dry_run,
-               std::shared_ptr<spdlog::logger> log);
+               const std::shared_ptr<spdlog::logger>& log);
 
     // Takes requests; call after the rest is up.
     [[nodiscard]] Status serve(ExclusiveSocket& socket, const std::optional<TcpEndpoint>& listen);
@@ -33,12 +35,12 @@ class Controller {
     void meter();
 
     asio::io_context& context_;
-    const std::shared_ptr<spdlog::logger> log_;
     HostReader host_reader_{"/proc"};
     AgentLinksAsio agents_;
     HostMemorySampler host_memory_;
     LibvirtHypervisor hypervisor_;
     asio::steady_timer wake_;
+    std::optional<DecisionLog> decisions_;
     Fleet fleet_;
     LedgerThread ledger_;
     Meter meter_;

@@ -27,6 +27,10 @@ class JournalPrefix final : public spdlog::custom_flag_formatter {
         return std::make_unique<JournalPrefix>();
     }
 };
+
+spdlog::level::level_enum level_of(const std::string& word) {
+    return spdlog::level::from_str(word == "error" ? "err" : word);
+}
 }  // namespace
 
 std::shared_ptr<spdlog::logger> make_log(const std::string& level) {
@@ -37,9 +41,18 @@ std::shared_ptr<spdlog::logger> make_log(const std::string& level) {
     formatter->set_pattern(std::getenv("JOURNAL_STREAM") != nullptr ? "%*%v"
                                                                     : "%Y-%m-%d %H:%M:%S.%e %l %v");
     log->set_formatter(std::move(formatter));
-    log->set_level(spdlog::level::from_str(level == "error" ? "err" : level));
+    log->set_level(level_of(level));
     log->flush_on(spdlog::level::debug);
     return log;
+}
+
+std::shared_ptr<spdlog::logger> log_of(const spdlog::logger& log, const std::string& part,
+                                       const std::map<std::string, std::string>& levels) {
+    auto of = std::make_shared<spdlog::logger>(log);  // shares its sink
+    if (const auto level = levels.find(part); level != levels.end()) {
+        of->set_level(level_of(level->second));
+    }
+    return of;
 }
 
 }  // namespace acma::host

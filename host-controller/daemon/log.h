@@ -2,6 +2,7 @@
 // Log lines to stderr; under systemd each carries its level for the journal (sd-daemon(3)).
 #pragma once
 
+#include <map>
 #include <memory>
 #include <string>
 
@@ -9,7 +10,11 @@
 
 namespace acma::host {
 
-// `level` is one of those that the config knows.
+// Levels are words that the config knows.
 [[nodiscard]] std::shared_ptr<spdlog::logger> make_log(const std::string& level);
+// The same, at the level of this part where it has one.
+[[nodiscard]] std::shared_ptr<spdlog::logger> log_of(
+    const spdlog::logger& log, const std::string& part,
+    const std::map<std::string, std::string>& levels);
 
 }  // namespace acma::host

@@ -239,7 +239,7 @@ void Fleet::arbitrate(Now now) {
         ids.push_back(id);
         guests.push_back(vm.claim(now));
     }
-    const arbiter::Decision decision = arbiter::arbitrate(host, guests);
+    arbiter::Decision decision = arbiter::arbitrate(host, guests);
     missing_ = decision.missing;
     const bool lacking = decision.lacking > Bytes(0);
     if (lacking != std::exchange(lacking_, lacking)) {
@@ -252,6 +252,7 @@ void Fleet::arbitrate(Now now) {
             carry_out(ids[i], vm->second.on_grant(decision.grants[i], now));
         }
     }
+    keep({now.wall, host, std::move(ids), std::move(guests), std::move(decision)});
 }
 
 // --- actions --------------------------------------------------------------------------------
@@ -356,6 +357,9 @@ Result<proto::Explanation> Fleet::explain(std::string_view domain) const {
     const Vm& vm = vms_.find(*id)->second;
     proto::Explanation explanation{vm.facts().name, vm.facts().vm.uuid, {}};
     explanation.entries.assign(vm.history().entries().begin(), vm.history().entries().end());
+    if (auto now = standing(*id)) {
+        explanation.entries.push_back(*std::move(now));
+    }
     return explanation;
 }
 

@@ -12,6 +12,7 @@
 #include <string_view>
 #include <vector>
 
+#include "engine/arbiter/record.h"
 #include "engine/arbiter/reservations.h"
 #include "engine/arbiter/strain.h"
 #include "engine/base/result.h"
@@ -32,6 +33,8 @@ class Fleet {
         std::function<Now()> clock;
         std::function<void(bool warning, const std::string& text)> log;
         std::function<void(Micros delay)> wake;  // calls on_wake() once, so much later
+        // Gets each cycle of the arbiter; may be empty.
+        std::function<void(arbiter::Record record)> record = {};
     };
     struct Settings {
         std::vector<PolicyRule> rules;
@@ -79,6 +82,16 @@ class Fleet {
     void share_swap(Now now);
     void arbitrate(Now now);
     void arbitrate_soon(Now now);
+    struct Cycle {  // the last one of the arbiter
+        Micros wall{0};
+        arbiter::Host host;
+        std::vector<VmId> ids;
+        std::vector<arbiter::Guest> guests;  // as ids
+        arbiter::Decision decision;
+    };
+    void keep(Cycle cycle);
+    [[nodiscard]] arbiter::Record record() const;
+    [[nodiscard]] std::optional<proto::ExplainEntry> standing(const VmId& vm) const;
     void carry_out(const VmId& vm, const Actions& actions);
     void write_balloon(const VmId& vm, Bytes target);
     void write_note(const VmId& vm, const StateNote& note);
@@ -101,6 +114,7 @@ class Fleet {
     HostCounters counters_;
     arbiter::StrainWatch strain_;
     bool lacking_ = false;  // the guarantees do not fit
+    Cycle cycle_;
     arbiter::Reservations reservations_;
     Time arbitrated_at_{};
     bool wakes_ = false;       // on_wake() will come

@@ -105,6 +105,10 @@ std::optional<ForeignMove> BalloonWatch::observe(Bytes actual, Time now) {
         }
         move_ = Move{.from = expected_, .since = last_progress_, .last = last_progress_};
     }
+    if (overtaken_ && now < overtaken_->until && actual < expected_ &&
+        actual + k_balloon_slack >= overtaken_->target) {
+        return std::nullopt;  // the target before is still followed
+    }
     if (!move_) {
         move_ = Move{.from = arrived_ ? expected_ : before, .since = now, .last = now};
     } else if (moved) {
@@ -162,7 +166,18 @@ bool BalloonWatch::rises(Time now) const {
     return raised_at_ && now - *raised_at_ <= k_foreign_window;
 }
 
+void BalloonWatch::overtake(Bytes target, Time now) {
+    if (overtaken_ && (now >= overtaken_->until || target <= overtaken_->target)) {
+        overtaken_.reset();
+    }
+    if (!arrived_ && written_ && *written_ < target && *written_ < actual_) {
+        const Bytes lowest = overtaken_ ? std::min(overtaken_->target, *written_) : *written_;
+        overtaken_ = Overtaken{lowest, now + k_overtaken_lasts};
+    }
+}
+
 void BalloonWatch::wrote(Bytes target, Time now) {
+    overtake(target, now);
     written_before_ = written_ ? written_ : asked_;
     perhaps_written_.reset();
     asked_.reset();

@@ -28,6 +28,9 @@ constexpr Micros k_foreign_window{600'000'000};
 // grow because a guest under OOM has nothing to give, and end where max-mem still means something.
 constexpr Micros k_first_correction{5'000'000};
 constexpr Micros k_longest_correction{60'000'000};
+// How long a guest may still follow a target of ours that a higher one has taken the place of: it
+// finishes what it has begun, and QEMU tells of it once a second.
+constexpr Micros k_overtaken_lasts{10'000'000};
 // How long a target that libvirt gave at the start may take until the guest's driver is there.
 constexpr Micros k_start_hold{60'000'000};
 
@@ -87,6 +90,11 @@ class BalloonWatch {
         Time since;
         Time last;
     };
+    struct Overtaken {
+        Bytes target;
+        Time until;
+    };
+    void overtake(Bytes target, Time now);
     void rest_at(Bytes size);
     void progressed(Time now);
     void forget_target();
@@ -103,6 +111,7 @@ class BalloonWatch {
     std::optional<Bytes> written_;
     std::optional<Bytes> written_before_;
     std::optional<Bytes> perhaps_written_;
+    std::optional<Overtaken> overtaken_;  // the lowest that was on its way
     std::optional<Bytes> asked_;
     std::optional<Bytes> ceiling_;
     std::optional<Move> move_;  // a foreign move under way

@@ -152,7 +152,9 @@ class _Crowded:
     """A host whose VMs may have `budget` bytes together, and the two guests on it, which may have a GiB each."""
 
     def __init__(self, libvirt, budget, guests):
-        self.host = _Host(libvirt, f'host-reserve = "{(_mem_total() - budget) >> 10}KiB"\n')
+        self.decisions = libvirt.directory + "/decisions"
+        reserve = f'host-reserve = "{(_mem_total() - budget) >> 10}KiB"\n'
+        self.host = _Host(libvirt, f'{reserve}decision-log = "{self.decisions}"\n')
         self.guests = guests
         self.most_granted = 0
 
@@ -205,6 +207,13 @@ def memory_goes_to_the_guest_that_needs_it_and_never_more_than_there_is(kernel):
         expect(crowded.host.show("vm2")["vm"]["state"] == "off", "it is not left alone")
         told = crowded.host.ctl("explain", "vm1").stdout
         expect("others" in told or "nobody else" in told, told)
+        expect("standing: it may have" in told and "of the host's budget" in told, told)
+        replayed = json.loads(crowded.host.ctl("replay", crowded.decisions, "--json").stdout)
+        policies = {policy["policy"]: policy for policy in replayed["policies"]}
+        expect(policies["acma"]["differences"] == 0 and replayed["broken_lines"] == 0, f"{replayed}")
+        print(crowded.host.ctl("replay", crowded.decisions).stdout, told)
+        least, most = (policies[name]["over_budget_max_bytes"] for name in ("recorded", "static"))
+        expect(least < most, f"{replayed}")
 
 
 @case(timeout_s=300)

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Any text as each of the documents: refused, or stable. The first byte picks the document.
 #include "proto/controller_api.h"
+#include "proto/decision_json.h"
 #include "proto/status_json.h"
 #include "tests/fuzz/fuzz.h"
 
@@ -19,6 +20,14 @@ void check(std::string_view text) {
     require(!strict || (document && *strict == *document),
             "strict takes a part of what lenient does");
 }
+// A line of the decision log, which a crash may have cut off anywhere.
+void check_decision(std::string_view text) {
+    const auto record = from_json<acma::arbiter::Record>(text);
+    if (record) {
+        const auto again = from_json<acma::arbiter::Record>(to_json(*record, Layout::line));
+        require(again.ok() && *again == *record, "to_json(from_json(x)) is stable");
+    }
+}
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
@@ -26,7 +35,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
         return 0;
     }
     const std::string_view text = acma::fuzz::as_text(data + 1, size - 1);
-    switch (data[0] % 6) {
+    switch (data[0] % 9) {
         case 0:
             check<acma::AgentStatus>(text);
             break;
@@ -42,8 +51,17 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
         case 4:
             check<ReservationRequest>(text);
             break;
-        default:
+        case 5:
             check<PolicyChange>(text);
+            break;
+        case 6:
+            check<UsageReport>(text);
+            break;
+        case 7:
+            check<ReservationList>(text);
+            break;
+        default:
+            check_decision(text);
             break;
     }
     return 0;

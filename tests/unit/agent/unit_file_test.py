@@ -30,10 +30,10 @@ READ_ONLY = ["/proc/sys", "/sys", "/proc/sysrq-trigger", "/proc/fs", "/proc/irq"
 NOT_STRICT = ["/dev", "/proc", "/sys"]
 
 
-def settings():
+def settings(unit=UNIT):
     """Key -> values, in order; a key may come more than once."""
     found = {}
-    with open(UNIT, encoding="utf-8") as file:
+    with open(unit, encoding="utf-8") as file:
         for line in file:
             key, equals, value = line.strip().partition("=")
             if equals and not line.startswith("#"):
@@ -88,18 +88,33 @@ class UnitFile(unittest.TestCase):
         kept = settings()["CapabilityBoundingSet"][0].split()
         self.assertEqual(sorted(kept), ["CAP_IPC_LOCK", "CAP_SYS_ADMIN", "CAP_SYS_RESOURCE"])
 
+    def analyze(self, unit, *command):
+        """systemd-analyze COMMAND on a copy; neither program nor manual page need be installed here."""
+        name = os.path.basename(unit)
+        with tempfile.TemporaryDirectory(prefix="acma-unit-") as directory:
+            copy = os.path.join(directory, name)
+            with open(unit, encoding="utf-8") as source, open(copy, "w", encoding="utf-8") as target:
+                target.write(re.sub(r"/usr/sbin/acma-\w+", "/bin/true", source.read()))
+            done = subprocess.run(["systemd-analyze", *command, copy], capture_output=True, text=True, check=False)
+        return done, [line for line in done.stderr.splitlines() if name in line or directory in line]
+
     def test_is_understood_by_systemd(self):
         for unit in [UNIT, CONTROLLER_UNIT]:
-            name = os.path.basename(unit)
-            with tempfile.TemporaryDirectory(prefix="acma-unit-") as directory:
-                copy = os.path.join(directory, name)
-                with open(unit, encoding="utf-8") as source, open(copy, "w", encoding="utf-8") as target:
-                    # Neither program nor manual page need be installed here.
-                    target.write(re.sub(r"/usr/sbin/acma-\w+", "/bin/true", source.read()))
-                command = ["systemd-analyze", "verify", "--man=no", "--recursive-errors=no", copy]
-                done = subprocess.run(command, capture_output=True, text=True, check=False)
-            about_it = [line for line in done.stderr.splitlines() if name in line or directory in line]
+            done, about_it = self.analyze(unit, "verify", "--man=no", "--recursive-errors=no")
             self.assertEqual((done.returncode, about_it), (0, []), done.stderr)
+
+    def test_leaves_little_open(self):
+        """systemd's own score, from 0 (nothing) to 100 (all): what is left is what the programs need."""
+        for unit in [UNIT, CONTROLLER_UNIT]:
+            done, _ = self.analyze(unit, "security", "--offline=true", "--threshold=25")
+            self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+
+    def test_comes_back_however_often_it_ends(self):
+        for unit in [UNIT, CONTROLLER_UNIT]:
+            found = settings(unit)
+            self.assertEqual((found["Restart"], found["StartLimitIntervalSec"]), (["always"], ["0"]))
+            self.assertEqual((found["Type"], found["WatchdogSec"]), (["notify"], ["30"]))
+        self.assertEqual(settings(CONTROLLER_UNIT)["RuntimeDirectoryPreserve"], ["yes"], "the lock of one a host lies there")
 
 
 if __name__ == "__main__":

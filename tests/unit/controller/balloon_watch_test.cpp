@@ -49,6 +49,47 @@ TEST(BalloonWatch, TakesALowerTargetOfSomebodyElseAsCeiling) {
     EXPECT_FALSE(watch.written());
 }
 
+// On its way down to 1 GiB when that was raised to 2 GiB.
+BalloonWatch overtaken() {
+    BalloonWatch watch = full();
+    watch.wrote(1_GiB, at(0));
+    (void)watch.observe(2_GiB + 256_MiB, at(1));
+    watch.wrote(2_GiB, at(2));
+    return watch;
+}
+
+TEST(BalloonWatch, TakesAGuestThatStillFollowsTheTargetBeforeForNobodyElse) {
+    BalloonWatch watch = overtaken();
+    for (int i = 3; i < 9; ++i) {
+        EXPECT_FALSE(watch.observe(1_GiB + 512_MiB, at(i)));
+        EXPECT_FALSE(watch.must_wait(at(i)));
+    }
+    EXPECT_FALSE(watch.observe(2_GiB, at(9)));
+    EXPECT_FALSE(watch.ceiling());
+    EXPECT_EQ(watch.written(), 2_GiB);
+}
+
+TEST(BalloonWatch, TakesWhatStaysThereForStuckAndWhatGoesBelowItForSomebodyElses) {
+    BalloonWatch stays = overtaken();
+    EXPECT_FALSE(stays.observe(1_GiB + 512_MiB, at(3)));
+    EXPECT_FALSE(stays.observe(1_GiB + 512_MiB, at(12)));
+    EXPECT_FALSE(stays.observe(1_GiB + 512_MiB, at(14)));
+    EXPECT_TRUE(stays.stuck(at(14)));
+    BalloonWatch below = overtaken();
+    EXPECT_TRUE(foreign(below, 768_MiB, 3));
+    EXPECT_EQ(below.ceiling(), 768_MiB);
+}
+
+TEST(BalloonWatch, RemembersTheLowestOfTheTargetsThatWereOvertaken) {
+    BalloonWatch watch = overtaken();
+    watch.wrote(3_GiB, at(4));
+    EXPECT_FALSE(watch.observe(1_GiB + 4_MiB, at(5)));
+    EXPECT_FALSE(watch.observe(1_GiB + 4_MiB, at(8)));
+    watch.wrote(1_GiB, at(9));  // asked for again: nothing is overtaken any more
+    EXPECT_FALSE(watch.observe(1_GiB, at(10)));
+    EXPECT_TRUE(foreign(watch, 900_MiB, 11));
+}
+
 TEST(BalloonWatch, WaitsUntilAForeignMoveIsOver) {
     BalloonWatch watch = full();
     EXPECT_FALSE(watch.observe(3_GiB, at(10)));

@@ -31,6 +31,9 @@ log-level = "warning"
 channels = ["org.acma.agent.0", "org.qemu.guest_agent.0"]
 usage-database = "/srv/usage.db"
 usage-retention = "90d"
+decision-log = "/srv/decisions"
+decision-log-size = "2MiB"
+log-levels = { api = "error", vms = "debug" }
 
 [[rule]]
 name = "web-*"
@@ -56,6 +59,10 @@ max-mem = "2GiB"
     EXPECT_EQ(config.swap_out_limit, 512_MiB);
     EXPECT_EQ(config.usage_database, "/srv/usage.db");
     EXPECT_EQ(config.usage_retention, std::chrono::days(90));
+    EXPECT_EQ(config.decision_log, "/srv/decisions");
+    EXPECT_EQ(config.decision_log_size, 2_MiB);
+    EXPECT_EQ(config.log_levels,
+              (std::map<std::string, std::string>{{"api", "error"}, {"vms", "debug"}}));
     ASSERT_EQ(config.rules.size(), 2U);
     EXPECT_EQ(config.rules[0].policy, (Policy{512_MiB, 4_GiB, 100_bp, 10, Mode::automatic}));
     EXPECT_EQ(config.rules[1].uuid, "6695eb01-f6a4-8304-79aa-97f2502e193f");
@@ -88,6 +95,12 @@ TEST(ControllerConfig, NamesKeyAndLineOfWhatIsWrong) {
     EXPECT_THAT(error_of("listen = \"0.0.0.0:0\""), HasSubstr("listen: port '0'"));
     EXPECT_THAT(error_of("listen = \"0.0.0.0:99999\""), HasSubstr("listen: port"));
     EXPECT_THAT(error_of("log-level = \"loud\""), HasSubstr("log-level: 'loud'"));
+    EXPECT_THAT(error_of("log-levels = \"info\""), HasSubstr("log-levels: write it as a table"));
+    EXPECT_THAT(error_of("log-levels.api = \"loud\""), HasSubstr("log-levels.api: 'loud'"));
+    EXPECT_THAT(error_of("log-levels.apis = \"info\""), HasSubstr("log-levels.apis: unknown key"));
+    EXPECT_THAT(error_of("decision-log = \"here\""), HasSubstr("must be an absolute path"));
+    EXPECT_THAT(error_of("decision-log-size = \"1KiB\""), HasSubstr("at least 1MiB"));
+    EXPECT_THAT(error_of("decision-log-size = 3"), HasSubstr("must be text"));
     EXPECT_THAT(error_of("socket = \"x.sock\""), HasSubstr("socket: must be an absolute path"));
     EXPECT_THAT(error_of("channels = []"), HasSubstr("channels: must be a list"));
     EXPECT_THAT(error_of("channels = [1]"), HasSubstr("channels: must be text"));

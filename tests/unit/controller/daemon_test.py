@@ -1,22 +1,28 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
-"""acma-controller and acmactl as programs, on libvirt's test driver: no root, no VM. Arguments: their paths."""
+"""acma-controller and acmactl as programs, on libvirt's test driver: no root, no VM. Arguments: their paths, that
+of tests/fakes/set_clock.c as a library, and a class of tests."""
 
+import fcntl
 import json
 import os
+import pty
+import random
+import select
 import shutil
 import signal
 import subprocess
 import sys
 import tempfile
+import termios
 import time
 import unittest
 
-CONTROLLER, ACMACTL = sys.argv[1:3]
+CONTROLLER, ACMACTL, SET_CLOCK = sys.argv[1:4]
 DEADLINE_S = 30
 
 
-class Daemon(unittest.TestCase):
+class WithADaemon(unittest.TestCase):
     def setUp(self):
         self.directory = tempfile.mkdtemp(prefix="acma-daemon-")
         self.socket = os.path.join(self.directory, "c.sock")
@@ -52,6 +58,10 @@ class Daemon(unittest.TestCase):
         with open(self.log, encoding="utf-8") as log:
             return text in log.read()
 
+    def last_lines(self):
+        with open(self.log, encoding="utf-8") as log:
+            return "deadline; the log ends with\n" + log.read()[-2000:]
+
     def ctl(self, *arguments):
         command = [ACMACTL, "--socket", self.socket, *arguments]
         return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
@@ -62,7 +72,8 @@ class Daemon(unittest.TestCase):
     def until(self, condition):
         deadline = time.monotonic() + DEADLINE_S
         while not condition():
-            self.assertLess(time.monotonic(), deadline, "deadline")
+            if time.monotonic() > deadline:
+                self.fail(self.last_lines())
             time.sleep(0.05)
 
     def check_config(self, text):
@@ -70,6 +81,35 @@ class Daemon(unittest.TestCase):
             file.write(text)
         command = [CONTROLLER, "--check-config", "--config", self.config]
         return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+    def command(self):
+        return [CONTROLLER, "--config", self.config, "--connect", "test:///default", "--socket", self.socket]
+
+    def usage_of_test(self):
+        done = self.ctl("usage", "test", "--json")
+        return json.loads(done.stdout)["vms"][0] if done.returncode == 0 else None
+
+
+class Daemon(WithADaemon):
+    def top(self, *options):
+        """acmactl top on a terminal of its own: the process, the terminal, and its settings before."""
+        mine, its = pty.openpty()
+        before = termios.tcgetattr(its)
+        command = [ACMACTL, "--socket", self.socket, "top", "--interval", "0.1", *options]
+        process = subprocess.Popen(command, stdin=its, stdout=its, stderr=its, start_new_session=True,
+                                   preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0))
+        self.daemons.append(process)
+        self.addCleanup(os.close, mine)
+        self.addCleanup(os.close, its)
+        return process, mine, its, before
+
+    def seen(self, terminal, text, before=b""):
+        seen = before
+        deadline = time.monotonic() + DEADLINE_S
+        while text not in seen:
+            self.assertTrue(select.select([terminal], [], [], deadline - time.monotonic())[0], f"{text} not in {seen[-2000:]}")
+            seen += os.read(terminal, 65536)
+        return seen
 
     def test_check_config_names_file_line_and_key(self):
         good = self.check_config('log-level = "debug"\n')
@@ -154,10 +194,101 @@ class Daemon(unittest.TestCase):
         self.assertEqual(done.stdout.count(" test host_bytes="), 2)
         self.assertNotIn("\x1b", done.stdout)
 
-    def usage_of_test(self):
-        done = self.ctl("usage", "test", "--json")
-        return json.loads(done.stdout)["vms"][0] if done.returncode == 0 else None
+    def test_decisions_are_logged_and_replayed(self):
+        decisions = os.path.join(self.directory, "decisions.jsonl")
+        self.write_config(f'decision-log = "{decisions}"\ndecision-log-size = "1MiB"\n')
+        daemon = self.start()
+        self.ctl("set", "test", "--min-mem", "512MiB", "--max-mem", "1GiB")
 
+        def lines():
+            with open(decisions, encoding="utf-8") as file:
+                return file.read().splitlines()
+
+        self.until(lambda: os.path.exists(decisions) and len(lines()) >= 3)
+        self.assertEqual(os.stat(decisions).st_mode & 0o777, 0o600)
+        daemon.kill()
+        daemon.wait()
+        line = json.loads(lines()[-2])
+        self.assertEqual((line["version"], line["vms"][0]["name"]), (1, "test"))
+        whole = len(lines())
+        with open(decisions, "a", encoding="utf-8") as file:
+            file.write('{"version":1,"time_us":17')  # it was killed here
+        self.start()
+        self.until(lambda: len(lines()) >= whole + 2)
+        with open(decisions, "a", encoding="utf-8") as file:
+            file.write('{"version":2}\n')
+        done = self.ctl("replay", decisions)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertIn("1 lines are broken or cut off, and skipped\n1 lines are of a newer version", done.stdout)
+        for policy in ("recorded", "acma", "mom", "proxmox", "static"):
+            self.assertIn(f"\n{policy} ", done.stdout)
+        report = json.loads(self.ctl("replay", decisions, "--policy", "static", "--json").stdout)
+        self.assertEqual([each["policy"] for each in report["policies"]], ["recorded", "static"])
+        self.assertEqual((report["broken_lines"], report["newer_lines"], report["vms"]), (1, 1, 1))
+        self.assertEqual(self.ctl("replay", decisions, "--policy", "nope").returncode, 2)
+        self.assertEqual(self.ctl("replay", self.config).returncode, 1)
+        self.assertEqual(self.ctl("replay", decisions + ".not-there").returncode, 1)
+
+    def test_explain_ends_with_where_the_vm_stands(self):
+        self.start()
+        self.ctl("set", "test", "--min-mem", "512MiB", "--max-mem", "1GiB")
+        self.until(lambda: self.show()["balloon_actual_bytes"] == 1 << 30)
+
+        def entries():
+            return json.loads(self.ctl("explain", "test", "--json").stdout)["entries"]
+
+        self.until(lambda: "what it needs is not known" in entries()[-1]["reason"])
+        last = entries()[-1]
+        self.assertEqual(last["decision"], "standing")
+        self.assertEqual(last["numbers"]["max_bytes"], 1 << 30)
+
+    def test_top_leaves_the_terminal_as_it_was(self):
+        daemon = self.start()
+        for end in (b"q", b"\x03", signal.SIGTERM, signal.SIGHUP, "controller"):
+            process, mine, its, before = self.top()
+            self.seen(mine, b"OVER TIME")
+            self.assertNotEqual(termios.tcgetattr(its)[3] & termios.ECHO, termios.ECHO)
+            if end == "controller":
+                daemon.kill()
+            elif isinstance(end, bytes):
+                os.write(mine, end)
+            else:
+                process.send_signal(end)
+            told = self.seen(mine, b"\x1b[?25h\x1b[?1049l")
+            if end == "controller":
+                self.seen(mine, b"is acma-controller running?", told.split(b"\x1b[?1049l")[1])
+            wanted = {b"q": 0, b"\x03": -signal.SIGINT, "controller": 4}.get(end) if not isinstance(end, int) else -end
+            self.assertEqual(process.wait(DEADLINE_S), wanted, end)
+            self.assertEqual(termios.tcgetattr(its), before, end)
+
+    def test_top_sorts_by_key_and_goes_on_after_a_stop(self):
+        self.start()
+        process, mine, its, before = self.top()
+        self.seen(mine, b"VMs by host")
+        os.write(mine, b"p")
+        self.seen(mine, b"VMs by psi")
+        os.write(mine, b"\x1a")
+        self.seen(mine, b"\x1b[?1049l")
+        self.until(lambda: termios.tcgetattr(its) == before)
+        process.send_signal(signal.SIGCONT)
+        self.seen(mine, b"\x1b[?1049h")
+        self.seen(mine, b"VMs by psi")
+        os.write(mine, b"q")
+        self.assertEqual(process.wait(DEADLINE_S), 0)
+
+    def test_top_writes_a_line_of_json_each_time(self):
+        self.start()
+        done = self.ctl("top", "--json", "--count", "2", "--interval", "0.1")
+        self.assertEqual([json.loads(line)["vms"][0]["name"] for line in done.stdout.splitlines()], ["test", "test"])
+
+    def test_a_stop_is_quick_and_removes_the_socket(self):
+        daemon = self.start()
+        daemon.send_signal(signal.SIGTERM)
+        self.assertEqual(daemon.wait(DEADLINE_S), 0)
+        self.assertFalse(os.path.exists(self.socket))
+
+
+class Crashes(WithADaemon):
     def test_usage_survives_a_kill_and_tells_what_is_missing(self):
         # Domains of the test driver have no memory on this host: all their time is missing.
         daemon = self.start()
@@ -178,6 +309,86 @@ class Daemon(unittest.TestCase):
         for arguments in (["--since", "yesterday"], ["--json", "--csv"], ["--until", ""]):
             self.assertEqual(self.ctl("usage", *arguments).returncode, 2, arguments)
 
+    def test_killed_at_any_moment_it_comes_back_at_once_and_loses_only_seconds(self):
+        begun = time.monotonic()
+        moments = random.Random(20)
+        restarts = 8
+        for _ in range(restarts):
+            with open(self.log, "ab") as log:
+                daemon = subprocess.Popen(self.command(), stderr=log)
+            self.daemons.append(daemon)
+            started = time.monotonic()
+            if moments.random() < 0.5:
+                self.until(lambda: self.ctl("list").returncode == 0)
+                self.assertLess(time.monotonic() - started, 5)
+            time.sleep(moments.uniform(0, 1.5))
+            daemon.kill()
+            daemon.wait()
+        self.start()
+        self.until(lambda: self.usage_of_test() is not None)
+        told = self.usage_of_test()
+        elapsed = (time.monotonic() - begun) * 1e6
+        self.assertEqual(told["measured_us"], 0)
+        self.assertLess(told["missing_us"], elapsed + 1_000_000, "counted twice")
+        self.assertGreater(told["missing_us"], elapsed / 2, "not counted")
+        for bad in ("cannot be written", "malformed", "another acma-controller"):
+            self.assertFalse(self.says(bad), bad)
+
+    def test_a_clock_that_jumps_counts_no_second_twice_and_loses_none(self):
+        if "libasan" in subprocess.run(["ldd", CONTROLLER], capture_output=True, text=True, check=False).stdout:
+            self.skipTest("the sanitizer wants to be loaded first")
+        clock = os.path.join(self.directory, "clock")
+
+        def jump(days):
+            with open(clock + ".new", "w", encoding="ascii") as file:
+                file.write(f"{days * 86_400}\n")
+            os.rename(clock + ".new", clock)
+
+        jump(0)
+        fake = ["env", "LD_PRELOAD=" + SET_CLOCK, "ACMA_SET_CLOCK=" + clock]
+
+        def missing():
+            done = self.ctl("usage", "test", "--json", "--since", "2001-01-01", "--until", "2120-01-01")
+            return json.loads(done.stdout)["vms"][0]["missing_us"] if done.returncode == 0 else 0
+
+        daemon = self.launch([*fake, *self.command()])
+        begun = time.monotonic()
+        self.until(lambda: missing() >= 1_000_000)
+        for days in (30, -30, 0):
+            jump(days)
+            before = missing()
+            self.until(lambda: missing() >= before + 2_000_000)
+        self.assertLess(missing(), (time.monotonic() - begun + 2) * 1e6)
+        self.assertEqual(self.ctl("set", "test", "--min-mem", "512MiB", "--max-mem", "1GiB").returncode, 0)
+        self.until(lambda: self.show()["balloon_actual_bytes"] == 1 << 30)
+        # And across a crash, where the wall clock says that the next run began before the last one.
+        daemon.kill()
+        daemon.wait()
+        jump(-365)
+        time.sleep(1)
+        self.launch([*fake, *self.command()])
+        self.until(lambda: self.says("metering: usage of 1 VMs is missing from"))
+        self.until(lambda: missing() >= 8_000_000)
+        self.assertLess(missing(), (time.monotonic() - begun + 2) * 1e6, "counted twice")
+
+    def test_a_crash_is_no_obstacle_to_the_next_start(self):
+        daemon = self.start()
+        daemon.kill()
+        daemon.wait()
+        self.assertTrue(os.path.exists(self.socket))
+        self.start()
+
+
+class Disks(WithADaemon):
+    def in_a_disk_of_its_own(self):
+        """A command's words that give it a file system at DIRECTORY/disk, which needs root and goes with it."""
+        mount = f'mount -t tmpfs -o size=1m none "{self.directory}/disk" && exec "$@"'
+        inside = ["unshare", "--mount", "sh", "-c", mount, "sh"]
+        os.mkdir(os.path.join(self.directory, "disk"))
+        if os.geteuid() != 0 or subprocess.run([*inside, "true"], capture_output=True, check=False).returncode != 0:
+            self.skipTest("needs root and a mount namespace")
+        return inside
+
     def test_a_usage_database_that_cannot_be_written_stops_nothing(self):
         self.usage = os.path.join(self.directory, "later", "usage.db")
         self.write_config("")
@@ -191,36 +402,57 @@ class Daemon(unittest.TestCase):
         self.assertGreater(self.usage_of_test()["missing_us"], 5_000_000, "nothing was lost")
 
     def test_a_full_disk_stops_nothing(self):
-        # A file system of its own, which needs root and goes with its mount namespace.
-        mount = f'mount -t tmpfs -o size=1m none "{self.directory}/disk" && exec "$@"'
-        inside = ["unshare", "--mount", "sh", "-c", mount, "sh"]
-        os.mkdir(os.path.join(self.directory, "disk"))
-        if os.geteuid() != 0 or subprocess.run([*inside, "true"], capture_output=True, check=False).returncode != 0:
-            self.skipTest("needs root and a mount namespace")
+        inside = self.in_a_disk_of_its_own()
         self.usage = os.path.join(self.directory, "disk", "usage.db")
         self.write_config("")
-        command = [CONTROLLER, "--config", self.config, "--connect", "test:///default", "--socket", self.socket]
         fill = f'head -c 2M /dev/zero >"{self.directory}/disk/fill" 2>/dev/null; exec "$@"'
-        daemon = self.launch([*inside, "sh", "-c", fill, "sh", *command])
+        daemon = self.launch([*inside, "sh", "-c", fill, "sh", *self.command()])
         self.until(lambda: self.says("metering: usage cannot be written: " + self.usage + ": database or disk is full"))
         self.until(lambda: (self.usage_of_test() or {"missing_us": 0})["missing_us"] >= 1_000_000)
         os.unlink(f"/proc/{daemon.pid}/root{self.directory}/disk/fill")
         self.until(lambda: self.says("metering: usage is written again"))
         self.assertEqual(self.ctl("usage").stderr, "")
 
-    def test_a_stop_is_quick_and_removes_the_socket(self):
-        daemon = self.start()
-        daemon.send_signal(signal.SIGTERM)
-        self.assertEqual(daemon.wait(DEADLINE_S), 0)
-        self.assertFalse(os.path.exists(self.socket))
-
-    def test_a_crash_is_no_obstacle_to_the_next_start(self):
-        daemon = self.start()
+    def test_a_disk_that_is_read_only_after_a_crash_stops_nothing(self):
+        inside = self.in_a_disk_of_its_own()
+        disk = os.path.join(self.directory, "disk")
+        self.usage = os.path.join(disk, "usage.db")
+        self.write_config(f'decision-log = "{disk}/decisions"\n')
+        holder = subprocess.Popen([*inside, "sh", "-c", "echo ready; exec sleep 300"], stdout=subprocess.PIPE)
+        self.daemons.append(holder)
+        holder.stdout.readline()
+        holder.stdout.close()
+        there = ["nsenter", "-t", str(holder.pid), "-m"]
+        daemon = self.launch([*there, *self.command()])
+        self.until(lambda: (self.usage_of_test() or {"missing_us": 0})["missing_us"] >= 1_000_000)
         daemon.kill()
         daemon.wait()
-        self.assertTrue(os.path.exists(self.socket))
+        read_only = f'mount --bind "{disk}" "{disk}" && mount -o remount,bind,ro "{disk}"'
+        subprocess.run([*there, "sh", "-c", read_only], check=True)
+        self.launch([*there, *self.command()])
+        self.until(lambda: self.says("metering: usage cannot be written"))
+        self.until(lambda: self.says("decisions: Read-only file system; decisions are dropped"))
+        self.until(lambda: (self.usage_of_test() or {"missing_us": 0})["missing_us"] >= 1_000_000)
+        self.assertNotEqual(self.ctl("usage").stderr, "")
+        subprocess.run([*there, "umount", "--lazy", disk], check=True)
+        self.until(lambda: self.says("metering: usage is written again"))
+        self.until(lambda: self.says("decisions were dropped"))
+        self.assertEqual(self.ctl("usage").stderr, "")
+
+    def test_a_damaged_database_is_left_as_it_is_and_stops_nothing(self):
+        junk = b"SQLite format 3\0" + b"\xff" * 8176
+        with open(self.usage, "wb") as file:
+            file.write(junk)
         self.start()
+        self.until(lambda: self.says("metering: usage cannot be written: " + self.usage))
+        self.assertEqual(self.ctl("show", "test").returncode, 0)
+        self.until(lambda: (self.usage_of_test() or {"missing_us": 0})["missing_us"] >= 1_000_000)
+        with open(self.usage, "rb") as file:
+            self.assertEqual(file.read(), junk)
+        os.unlink(self.usage)
+        self.until(lambda: self.says("metering: usage is written again"))
+        self.assertEqual(self.ctl("usage").stderr, "")
 
 
 if __name__ == "__main__":
-    unittest.main(argv=sys.argv[:1])
+    unittest.main(argv=[sys.argv[0], *sys.argv[4:]])

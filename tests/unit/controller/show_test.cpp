@@ -58,12 +58,6 @@ TEST(Render, ListsNothingWithAHeaderOnly) {
     EXPECT_THAT(ctl::render_list({}), HasSubstr("libvirt is not connected"));
 }
 
-TEST(Render, PutsTheLargestVmOnTop) {
-    const std::string text = ctl::render_top(sample(), Micros(0));
-    EXPECT_LT(text.find("web"), text.find("idle"));
-    EXPECT_THAT(text, HasSubstr("web: max-mem is 2 GiB"));
-}
-
 TEST(Render, WritesPlainLinesForLogs) {
     EXPECT_THAT(ctl::render_plain(sample(), Seconds(1'795'000'000)),
                 HasSubstr("2026-11-18T11:06:40Z web host_bytes=1073741824 target_bytes=2147483648 "
