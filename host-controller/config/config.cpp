@@ -130,20 +130,20 @@ Status read_socket(const toml::node& node, const Place& place, ControllerConfig&
     return {};
 }
 
-Status read_channels(const toml::node& node, const Place& place, ControllerConfig& config) {
-    const toml::array* names = node.as_array();
-    if (names == nullptr || names->empty()) {
-        return place.error("must be a list of channel names");
+Status read_names(const toml::node& node, const Place& place, std::vector<std::string>& field) {
+    const toml::array* list = node.as_array();
+    if (list == nullptr || list->empty()) {
+        return place.error("must be a list of names");
     }
-    std::vector<std::string> channels;
-    for (const toml::node& name : *names) {
-        std::string channel;
-        if (Status done = read_text(name, place, channel); !done) {
+    std::vector<std::string> names;
+    for (const toml::node& each : *list) {
+        std::string name;
+        if (Status done = read_text(each, place, name); !done) {
             return done;
         }
-        channels.push_back(channel);
+        names.push_back(name);
     }
-    config.channels = std::move(channels);
+    field = std::move(names);
     return {};
 }
 
@@ -279,7 +279,7 @@ Status read_rules(const toml::node& node, const Place& place, ControllerConfig& 
 
 using Reader = Status (*)(const toml::node&, const Place&, ControllerConfig&);
 // The one list of keys.
-constexpr std::array<std::pair<std::string_view, Reader>, 10> k_keys{{
+constexpr std::array<std::pair<std::string_view, Reader>, 11> k_keys{{
     {"connect", [](const toml::node& node, const Place& place,
                    ControllerConfig& config) { return read_text(node, place, config.connect); }},
     {"socket", read_socket},
@@ -289,7 +289,12 @@ constexpr std::array<std::pair<std::string_view, Reader>, 10> k_keys{{
      }},
     {"listen", read_listen},
     {"log-level", read_log_level},
-    {"channels", read_channels},
+    {"listen-names",
+     [](const toml::node& node, const Place& place, ControllerConfig& config) {
+         return read_names(node, place, config.listen_names);
+     }},
+    {"channels", [](const toml::node& node, const Place& place,
+                    ControllerConfig& config) { return read_names(node, place, config.channels); }},
     {"host-reserve", read_host_reserve},
     {"usage-database", read_usage_database},
     {"usage-retention", read_usage_retention},

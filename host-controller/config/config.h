@@ -32,8 +32,9 @@ struct TcpEndpoint {
 struct ControllerConfig {
     std::string connect = "qemu:///system";
     std::string socket = "/run/acma/controller.sock";
-    std::string socket_group;           // empty: the daemon's own group
-    std::optional<TcpEndpoint> listen;  // reads over TCP, off unless asked for
+    std::string socket_group;               // empty: the daemon's own group
+    std::optional<TcpEndpoint> listen;      // reads over TCP, off unless asked for
+    std::vector<std::string> listen_names;  // that it may be asked for by, beside its own
     std::string log_level = "info";
     std::vector<std::string> channels{"org.acma.agent.0"};
     // What VMs are not promised: for the host itself. None: a sixteenth of its memory.

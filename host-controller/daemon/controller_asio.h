@@ -9,6 +9,7 @@
 #include "host-controller/agent_asio/agent_links_asio.h"
 #include "host-controller/api_asio/http_server_asio.h"
 #include "host-controller/asio.h"
+#include "host-controller/chart/charts.h"
 #include "host-controller/config/config.h"
 #include "host-controller/daemon/heartbeat_asio.h"
 #include "host-controller/fleet/fleet.h"
@@ -26,7 +27,7 @@ class Controller {
                std::shared_ptr<spdlog::logger> log);
 
     // Takes requests; call after the rest is up.
-    [[nodiscard]] Status serve(ExclusiveSocket& socket, const std::optional<TcpEndpoint>& listen);
+    [[nodiscard]] Status serve(ExclusiveSocket& socket, const ControllerConfig& config);
 
   private:
     void beat();
@@ -41,6 +42,7 @@ class Controller {
     Fleet fleet_;
     LedgerThread ledger_;
     Meter meter_;
+    Charts charts_;
     bool metering_ = false;  // what runs is known
     HttpServer http_;
     Heartbeat heartbeat_;
