@@ -56,7 +56,7 @@ int run(const DaemonOptions& options) {
     signals.async_wait([&context](boost::system::error_code, int) { context.stop(); });
     {
         Controller controller(context, *config, options.dry_run, log);
-        if (const Status served = controller.serve(*socket, config->listen); !served) {
+        if (const Status served = controller.serve(*socket, *config); !served) {
             return complain(served.error());
         }
         log->info("acma-controller {} manages {}{}", ACMA_VERSION, config->connect,

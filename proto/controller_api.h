@@ -48,6 +48,7 @@ struct VmSummary {
     Bytes ram;             // maximum memory of the domain
     Bytes balloon_target;  // what was asked for last: RAM - num_pages; the grant
     Bytes balloon_actual;  // RAM - what the balloon holds: libvirt's "actual"
+    Bytes size;            // of it, what the guest has: less what it gave up of its own accord
     Bytes host;            // host bytes of the guest: resident + swapped + hugetlb of its RAM
     Bytes host_swap;       // the swapped part of them
     Bytes qemu_own;        // the QEMU process beside the guest's RAM
@@ -57,6 +58,10 @@ struct VmSummary {
     std::optional<BasisPoints> psi;         // as last reported; the guest's word
     std::vector<Mark> marks;
     std::string last_reason;  // of the last decision about this VM, a sentence
+    // The last decision of the controller, without what was only noticed since.
+    std::optional<std::string> last_change;
+    std::optional<std::string> last_change_reason;
+    std::optional<Micros> last_change_time;  // since 1970-01-01 UTC
 
     bool operator==(const VmSummary&) const = default;
 };

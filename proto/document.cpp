@@ -86,6 +86,7 @@ ACMA_DOCUMENT(PolicyChange)
 ACMA_DOCUMENT(ReservationList)
 ACMA_DOCUMENT(ReservationRequest)
 ACMA_DOCUMENT(UsageReport)
+ACMA_DOCUMENT(HistoryReport)
 ACMA_DOCUMENT(ApiError)
 #undef ACMA_DOCUMENT
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Whole JSON documents: what `--json` prints and what the controller's API carries. Instantiated
-// in proto for the structs of controller_api.h and status_json.h only; the field list of each is
-// in proto/lists.h.
+// in proto for the structs of controller_api.h, history_api.h and status_json.h only; the field
+// list of each is in proto/lists.h.
 #pragma once
 
 #include <string>

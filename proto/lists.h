@@ -12,6 +12,7 @@
 #include "engine/policy/policy.h"
 #include "proto/controller_api.h"
 #include "proto/fields.h"
+#include "proto/history_api.h"
 #include "proto/messages.h"
 
 namespace acma::proto {
@@ -27,6 +28,9 @@ constexpr uint64_t k_max_numbers = 32;            // of one decision
 constexpr uint64_t k_max_entries = 4096;          // explain keeps fewer a VM
 constexpr uint64_t k_max_vms = 16'384;            // more than any host runs
 constexpr uint64_t k_max_usage_entries = 50'000;  // VMs that ran in a period
+
+constexpr uint64_t k_max_points = 1024;   // of a chart; fewer are kept
+constexpr uint64_t k_max_histories = 64;  // in one answer
 
 constexpr Bounds bytes_to(uint64_t most) {
     return {.most = most};
@@ -260,6 +264,7 @@ struct FieldList<VmSummary> {
         field<&VmSummary::ram>("ram_bytes"),
         field<&VmSummary::balloon_target>("balloon_target_bytes"),
         field<&VmSummary::balloon_actual>("balloon_actual_bytes"),
+        optional_field<&VmSummary::size>("size_bytes"),
         field<&VmSummary::host>("host_bytes"),
         field<&VmSummary::host_swap>("host_swap_bytes"),
         field<&VmSummary::qemu_own>("qemu_own_bytes"),
@@ -268,6 +273,9 @@ struct FieldList<VmSummary> {
         field<&VmSummary::psi>("psi_bp", {.most = k_full_bp.count()}),
         field<&VmSummary::marks>("marks", list_of(k_max_problems)),
         field<&VmSummary::last_reason>("last_reason", bytes_to(k_max_sentence)),
+        field<&VmSummary::last_change>("last_change", bytes_to(k_max_word)),
+        field<&VmSummary::last_change_reason>("last_change_reason", bytes_to(k_max_sentence)),
+        field<&VmSummary::last_change_time>("last_change_time_us"),
     };
 };
 
@@ -405,6 +413,58 @@ struct FieldList<UsageReport> {
         field<&UsageReport::until>("until_us"),
         field<&UsageReport::vms>("vms", list_of(k_max_usage_entries)),
         field<&UsageReport::problem>("problem", bytes_to(k_max_sentence)),
+    };
+};
+
+constexpr Bounds k_share_bounds{.most = k_full_bp.count()};
+
+template <>
+struct FieldList<VmPoint> {
+    static constexpr std::string_view k_title = "VM point";
+    static constexpr std::array k_fields{
+        field<&VmPoint::time>("time_us"),
+        field<&VmPoint::min_mem>("min_mem_bytes"),
+        field<&VmPoint::max_mem>("max_mem_bytes"),
+        field<&VmPoint::grant>("grant_bytes"),
+        field<&VmPoint::size>("size_bytes"),
+        field<&VmPoint::host>("host_bytes"),
+        field<&VmPoint::psi>("psi_bp", k_share_bounds),
+        field<&VmPoint::psi_target>("psi_target_bp", k_share_bounds),
+    };
+};
+
+template <>
+struct FieldList<HostPoint> {
+    static constexpr std::string_view k_title = "host point";
+    static constexpr std::array k_fields{
+        field<&HostPoint::time>("time_us"),
+        field<&HostPoint::budget>("budget_bytes"),
+        field<&HostPoint::granted>("granted_bytes"),
+        field<&HostPoint::reserved>("reserved_bytes"),
+        field<&HostPoint::used>("used_bytes"),
+        field<&HostPoint::mem_available>("mem_available_bytes"),
+        field<&HostPoint::psi>("psi_bp", k_share_bounds),
+    };
+};
+
+template <>
+struct FieldList<VmHistory> {
+    static constexpr std::string_view k_title = "VM history";
+    static constexpr std::array k_fields{
+        field<&VmHistory::name>("name", bytes_to(k_max_name)),
+        field<&VmHistory::uuid>("uuid", bytes_to(k_max_word)),
+        field<&VmHistory::points>("points", list_of(k_max_points)),
+    };
+};
+
+template <>
+struct FieldList<HistoryReport> {
+    static constexpr std::string_view k_title = "history";
+    static constexpr std::array k_fields{
+        field<&HistoryReport::step>("step_us"),
+        field<&HistoryReport::host>("host", list_of(k_max_points)),
+        field<&HistoryReport::vms>("vms", list_of(k_max_histories)),
+        field<&HistoryReport::next>("next", bytes_to(k_max_word)),
     };
 };
 

@@ -61,7 +61,8 @@ std::vector<ObjectInfo> wire_objects() {
 std::vector<ObjectInfo> api_objects() {
     return objects<VmList, HostSummary, VmSummary, Mark, VmDetail, VmAgent, Explanation,
                    ExplainEntry, PolicyChange, UsageReport, UsageEntry, Reservation,
-                   ReservationList, ReservationRequest, ApiError>();
+                   ReservationList, ReservationRequest, HistoryReport, HostPoint, VmHistory,
+                   VmPoint, ApiError>();
 }
 
 }  // namespace acma::proto

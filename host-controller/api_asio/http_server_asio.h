@@ -6,6 +6,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "engine/base/result.h"
 #include "host-controller/api_asio/routes.h"
@@ -49,7 +50,8 @@ class HttpServer {
     HttpServer& operator=(const HttpServer&) = delete;
 
     void serve_unix(int listener_fd);
-    [[nodiscard]] Status serve_tcp(const TcpEndpoint& endpoint);
+    // `names` of this host, beside its addresses: what is asked for by another one is not answered.
+    [[nodiscard]] Status serve_tcp(const TcpEndpoint& endpoint, std::vector<std::string> names);
 
   private:
     struct Shared;

@@ -6,8 +6,11 @@
 #include <utility>
 #include <vector>
 
+#include "host-controller/api_asio/history_route.h"
 #include "host-controller/api_asio/percent.h"
+#include "host-controller/api_asio/query.h"
 #include "host-controller/metrics/metrics.h"
+#include "host-controller/page/page.h"
 #include "proto/controller_api.h"
 
 namespace acma::host {
@@ -96,23 +99,17 @@ ApiResponse give_up(Fleet& fleet, const std::string& number) {
     return json_or_error(fleet.give_up(id));
 }
 
-// "since=24h&until=2026-11-01" as a question.
-Result<Meter::Question> read_query(std::string_view query) {
+Result<Meter::Question> read_period(std::string_view target) {
+    const Result<Query> query = read_query(target);
+    if (!query) {
+        return query.error();
+    }
     Meter::Question question;
-    while (!query.empty()) {
-        const std::string_view part = query.substr(0, query.find('&'));
-        query.remove_prefix(std::min(part.size() + 1, query.size()));
-        const size_t equals = std::min(part.find('='), part.size());
-        const std::string_view name = part.substr(0, equals);
-        const Result<std::string> value =
-            percent_decode(part.substr(std::min(equals + 1, part.size())));
-        if (!value) {
-            return value.error();
-        }
+    for (const auto& [name, value] : *query) {
         if (name != "since" && name != "until") {
             return Error{ErrorCode::invalid, "usage takes since and until only"};
         }
-        (name == "since" ? question.since : question.until) = *value;
+        (name == "since" ? question.since : question.until) = value;
     }
     return question;
 }
@@ -120,8 +117,7 @@ Result<Meter::Question> read_query(std::string_view query) {
 // A running domain is known by its id too; one that is gone by its UUID or last name.
 void answer_usage(const Fleet& fleet, Meter& meter, std::string_view target,
                   const std::vector<std::string>& path, const Respond& respond) {
-    const size_t mark = std::min(target.find('?'), target.size());
-    Result<Meter::Question> question = read_query(target.substr(std::min(mark + 1, target.size())));
+    Result<Meter::Question> question = read_period(target);
     if (!question) {
         return respond(error_response(k_bad_request, question.error()));
     }
@@ -132,6 +128,22 @@ void answer_usage(const Fleet& fleet, Meter& meter, std::string_view target,
     meter.ask(*question, [respond](const Result<proto::UsageReport>& report) {
         respond(json_or_error(report));
     });
+}
+
+const PageFile* page_file(std::string_view target) {
+    const auto files = page_files();
+    const std::string_view path = target.substr(0, target.find('?'));
+    const auto found = std::find_if(files.begin(), files.end(),
+                                    [path](const PageFile& file) { return file.path == path; });
+    return found == files.end() ? nullptr : &*found;
+}
+
+ApiResponse show(const PageFile& file, const std::string& method) {
+    if (method != "GET") {
+        return error_response(k_method_not_allowed,
+                              {ErrorCode::invalid, "the page can only be read"});
+    }
+    return {k_ok, std::string(file.content_type), std::string(file.content), k_page_policy};
 }
 
 // "/v1/vms/a%20b/explain" -> {"v1", "vms", "a b", "explain"}, without its query.
@@ -162,6 +174,7 @@ enum class Resource {
     list,
     show,
     explain,
+    history,
     policy,
     release,
     pause,
@@ -197,6 +210,9 @@ Resource resource_of(const std::vector<std::string>& path) {
     if (path[0] == "v1" && path.size() == 2 && (path[1] == "pause" || path[1] == "resume")) {
         return path[1] == "pause" ? Resource::pause : Resource::resume;
     }
+    if (path[0] == "v1" && path.size() == 2 && path[1] == "history") {
+        return Resource::history;
+    }
     if (path[0] == "v1" && path[1] == "reservations") {
         return path.size() == 2   ? Resource::reservations
                : path.size() == 3 ? Resource::reservation
@@ -217,6 +233,7 @@ Resource resource_of(const std::vector<std::string>& path) {
     }
     if (path.size() == 4) {
         return path[3] == "explain"   ? Resource::explain
+               : path[3] == "history" ? Resource::history
                : path[3] == "policy"  ? Resource::policy
                : path[3] == "release" ? Resource::release
                                       : Resource::none;
@@ -246,6 +263,7 @@ ApiResponse read(Fleet& fleet, const Meter& meter, Resource resource,
         case Resource::resume:
         case Resource::reservation:
         case Resource::usage:
+        case Resource::history:
             break;
     }
     return error_response(k_not_found, {ErrorCode::not_found, "there is no such resource"});
@@ -257,7 +275,11 @@ ApiResponse error_response(unsigned status, const Error& error) {
     return {status, "application/json", proto::to_json(document, proto::Layout::indented)};
 }
 
-void handle_request(Fleet& fleet, Meter& meter, const ApiRequest& request, const Respond& respond) {
+void handle_request(const Served& served, const ApiRequest& request, const Respond& respond) {
+    const auto& [fleet, meter, charts, clock] = served;
+    if (const PageFile* file = page_file(request.target)) {
+        return respond(show(*file, request.method));
+    }
     const Result<std::vector<std::string>> path = split_target(request.target);
     if (!path) {
         return respond(error_response(k_bad_request, path.error()));
@@ -267,6 +289,10 @@ void handle_request(Fleet& fleet, Meter& meter, const ApiRequest& request, const
         return respond(error_response(
             k_method_not_allowed,
             {ErrorCode::invalid, "this resource does not take " + request.method.substr(0, 16)}));
+    }
+    if (resource == Resource::history) {
+        const std::string* only = path->size() > 2 ? &(*path)[2] : nullptr;
+        return respond(json_or_error(history(fleet, charts, request.target, only, clock())));
     }
     if (resource == Resource::usage) {
         return answer_usage(fleet, meter, request.target, *path, respond);

@@ -4,8 +4,11 @@
 
 #include <functional>
 #include <string>
+#include <string_view>
 
 #include "engine/base/result.h"
+#include "host-controller/api_asio/web_guard.h"
+#include "host-controller/chart/charts.h"
 #include "host-controller/fleet/fleet.h"
 #include "host-controller/meter/meter.h"
 
@@ -25,12 +28,20 @@ struct ApiResponse {
     unsigned status = 200;
     std::string content_type = "application/json";
     std::string body;
+    std::string_view content_policy = k_no_content;  // Content-Security-Policy
     bool operator==(const ApiResponse&) const = default;
 };
 using Respond = std::function<void(ApiResponse)>;
 
+// What is asked, and what is charted at which time.
+struct Served {
+    Fleet& fleet;
+    Meter& meter;
+    const Charts& charts;
+    std::function<Now()> clock;
+};
 // Answers at once, or when libvirt or the meter's database has; exactly once.
-void handle_request(Fleet& fleet, Meter& meter, const ApiRequest& request, const Respond& respond);
+void handle_request(const Served& served, const ApiRequest& request, const Respond& respond);
 
 [[nodiscard]] ApiResponse error_response(unsigned status, const Error& error);
 

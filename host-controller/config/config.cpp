@@ -149,20 +149,20 @@ Status read_socket(const toml::node& node, const Place& place, ControllerConfig&
     return {};
 }
 
-Status read_channels(const toml::node& node, const Place& place, ControllerConfig& config) {
-    const toml::array* names = node.as_array();
-    if (names == nullptr || names->empty()) {
-        return place.error("must be a list of channel names");
+Status read_names(const toml::node& node, const Place& place, std::vector<std::string>& field) {
+    const toml::array* list = node.as_array();
+    if (list == nullptr || list->empty()) {
+        return place.error("must be a list of names");
     }
-    std::vector<std::string> channels;
-    for (const toml::node& name : *names) {
-        std::string channel;
-        if (Status done = read_text(name, place, channel); !done) {
+    std::vector<std::string> names;
+    for (const toml::node& each : *list) {
+        std::string name;
+        if (Status done = read_text(each, place, name); !done) {
             return done;
         }
-        channels.push_back(channel);
+        names.push_back(name);
     }
-    config.channels = std::move(channels);
+    field = std::move(names);
     return {};
 }
 
@@ -348,7 +348,7 @@ Status read_rules(const toml::node& node, const Place& place, ControllerConfig& 
 
 using Reader = Status (*)(const toml::node&, const Place&, ControllerConfig&);
 // The one list of keys.
-constexpr std::array<std::pair<std::string_view, Reader>, 14> k_keys{{
+constexpr std::array<std::pair<std::string_view, Reader>, 15> k_keys{{
     {"connect", [](const toml::node& node, const Place& place,
                    ControllerConfig& config) { return read_text(node, place, config.connect); }},
     {"socket", read_socket},
@@ -357,12 +357,17 @@ constexpr std::array<std::pair<std::string_view, Reader>, 14> k_keys{{
          return read_text(node, place, config.socket_group);
      }},
     {"listen", read_listen},
+    {"listen-names",
+     [](const toml::node& node, const Place& place, ControllerConfig& config) {
+         return read_names(node, place, config.listen_names);
+     }},
     {"log-level",
      [](const toml::node& node, const Place& place, ControllerConfig& config) {
          return read_level(node, place, config.log_level);
      }},
     {"log-levels", read_log_levels},
-    {"channels", read_channels},
+    {"channels", [](const toml::node& node, const Place& place,
+                    ControllerConfig& config) { return read_names(node, place, config.channels); }},
     {"host-reserve", read_host_reserve},
     {"swap-out-limit", read_swap_out_limit},
     {"usage-database", read_usage_database},

@@ -37,8 +37,9 @@ struct TcpEndpoint {
 struct ControllerConfig {
     std::string connect = "qemu:///system";
     std::string socket = "/run/acma/controller.sock";
-    std::string socket_group;           // empty: the daemon's own group
-    std::optional<TcpEndpoint> listen;  // reads over TCP, off unless asked for
+    std::string socket_group;               // empty: the daemon's own group
+    std::optional<TcpEndpoint> listen;      // reads over TCP, off unless asked for
+    std::vector<std::string> listen_names;  // that it may be asked for by, beside its own
     std::string log_level = "info";
     // Of single parts of the controller (k_log_parts); the others have log_level.
     std::map<std::string, std::string> log_levels;

@@ -85,7 +85,7 @@ Controller::Controller(asio::io_context& context, const ControllerConfig& config
       http_(
           context,
           [this](const ApiRequest& request, const Respond& respond) {
-              handle_request(fleet_, meter_, request, respond);
+              handle_request({fleet_, meter_, charts_, read_clocks}, request, respond);
           },
           [log = say(*log, "api", config)](const std::string& text) { log(false, text); }),
       heartbeat_(context, k_beat, [this] { beat(); }) {
@@ -97,15 +97,21 @@ Controller::Controller(asio::io_context& context, const ControllerConfig& config
     }
 }
 
-Status Controller::serve(ExclusiveSocket& socket, const std::optional<TcpEndpoint>& listen) {
+Status Controller::serve(ExclusiveSocket& socket, const ControllerConfig& config) {
     http_.serve_unix(socket.release_listener());
-    return listen ? http_.serve_tcp(*listen) : Status();
+    if (!config.listen) {
+        return {};
+    }
+    std::vector<std::string> names = config.listen_names;
+    names.push_back(asio::ip::host_name());
+    return http_.serve_tcp(*config.listen, std::move(names));
 }
 
 void Controller::beat() {
     host_reader_.read(fleet_.host(), fleet_.host_counters(), platform::now());
     host_memory_.relieve(platform::now());
     fleet_.tick();
+    charts_.observe(fleet_.vms(), fleet_.host(), platform::now());
     meter();
     // Sent by the reactor itself: if it hangs, systemd restarts us.
     platform::notify_service("WATCHDOG=1");

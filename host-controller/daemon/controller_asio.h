@@ -10,6 +10,7 @@
 #include "host-controller/agent_asio/agent_links_asio.h"
 #include "host-controller/api_asio/http_server_asio.h"
 #include "host-controller/asio.h"
+#include "host-controller/chart/charts.h"
 #include "host-controller/config/config.h"
 #include "host-controller/daemon/heartbeat_asio.h"
 #include "host-controller/decisions/decision_log.h"
@@ -28,7 +29,7 @@ class Controller {
                const std::shared_ptr<spdlog::logger>& log);
 
     // Takes requests; call after the rest is up.
-    [[nodiscard]] Status serve(ExclusiveSocket& socket, const std::optional<TcpEndpoint>& listen);
+    [[nodiscard]] Status serve(ExclusiveSocket& socket, const ControllerConfig& config);
 
   private:
     void beat();
@@ -44,6 +45,7 @@ class Controller {
     Fleet fleet_;
     LedgerThread ledger_;
     Meter meter_;
+    Charts charts_;
     bool metering_ = false;  // what runs is known
     HttpServer http_;
     Heartbeat heartbeat_;

@@ -88,6 +88,9 @@ const std::vector<DomainGauge>& domain_gauges() {
          [](const VmSummary& vm) { return bytes(vm.balloon_target); }},
         {"acma_domain_memory_actual_bytes", "RAM less what the balloon holds.",
          [](const VmSummary& vm) { return bytes(vm.balloon_actual); }},
+        {"acma_domain_memory_size_bytes",
+         "What the domain has: RAM less what the balloon holds and what the guest gave up beside.",
+         [](const VmSummary& vm) { return bytes(vm.size); }},
         {"acma_domain_memory_host_bytes",
          "Host bytes of the guest: resident, swapped and hugetlb bytes of its RAM. 0: not "
          "measured.",
@@ -160,6 +163,16 @@ void add_host(Families& families, const proto::HostSummary& host) {
     families.gauge("acma_host_memory_granted_bytes",
                    "Sum of what the domains may have and of QEMU's own memory.",
                    bytes(host.granted));
+    families.gauge("acma_host_memory_budget_bytes", "What all domains are promised at most.",
+                   bytes(host.budget));
+    families.gauge("acma_host_memory_reserve_bytes", "What the host keeps for itself.",
+                   bytes(host.reserve));
+    families.gauge("acma_host_memory_reserved_bytes",
+                   "Of the budget, kept for domains that are to come.", bytes(host.reserved));
+    families.gauge("acma_paused", "1 while the operator has it change nothing.",
+                   host.paused ? 1 : 0);
+    families.gauge("acma_dry_run", "1 where it was started so that it changes nothing.",
+                   host.dry_run ? 1 : 0);
     families.gauge("acma_host_psi_bp",
                    "Share of time that some task of the host stalled on memory, in basis points.",
                    basis_points(host.psi));

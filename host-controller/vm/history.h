@@ -38,6 +38,11 @@ class History {
         decisions_ += cause == Cause::decision ? 1 : 0;
     }
     [[nodiscard]] const std::deque<proto::ExplainEntry>& entries() const { return entries_; }
+    // Nothing: none yet.
+    [[nodiscard]] const proto::ExplainEntry* last_decision() const {
+        const auto last = std::find(causes_.rbegin(), causes_.rend(), Cause::decision);
+        return last == causes_.rend() ? nullptr : &*(entries_.rbegin() + (last - causes_.rbegin()));
+    }
     [[nodiscard]] uint64_t decisions_total() const { return decisions_; }
 
   private:

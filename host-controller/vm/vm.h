@@ -57,6 +57,17 @@ using Actions = std::vector<Action>;
 
 // --- the VM ---------------------------------------------------------------------------------
 
+// What is charted of a VM. What is not known is left out.
+struct VmFigures {
+    std::optional<Bytes> min_mem, max_mem;
+    Bytes grant;
+    Bytes size;
+    std::optional<Bytes> host;
+    Bytes qemu_own;
+    std::optional<BasisPoints> psi;  // the guest's word, while its agent tells
+    std::optional<BasisPoints> psi_target;
+};
+
 struct VmSettings {
     const std::vector<PolicyRule>* rules = nullptr;  // outlives the VM
     bool dry_run = false;
@@ -99,6 +110,7 @@ class Vm {
     [[nodiscard]] const History& history() const { return history_; }
     [[nodiscard]] const std::optional<HostBytes>& host_bytes() const { return host_; }
     [[nodiscard]] Time host_bytes_at() const { return host_at_; }  // when they were measured
+    [[nodiscard]] VmFigures figures() const;
     [[nodiscard]] proto::VmSummary summary() const;
     [[nodiscard]] proto::VmDetail detail(Now now) const;
 

@@ -24,6 +24,26 @@ proto::VmState Vm::state() const {
     return mode_in_force() == Mode::automatic ? proto::VmState::managed : proto::VmState::observed;
 }
 
+VmFigures Vm::figures() const {
+    VmFigures figures;
+    if (policy_) {
+        figures.min_mem = policy_->min_mem;
+        figures.max_mem = policy_->max_mem;
+        figures.psi_target = policy_->psi;
+    }
+    figures.grant = balloon_.target();
+    figures.size = balloon_.actual();
+    if (host_) {
+        figures.host = host_->total();
+        figures.qemu_own = host_->qemu_own;
+    }
+    if (claimed_ && agent_connected_ && !marks_.contains("stale")) {
+        figures.size -= claimed_->status.voluntary;
+        figures.psi = claimed_->status.psi;
+    }
+    return figures;
+}
+
 proto::VmSummary Vm::summary() const {
     proto::VmSummary view;
     view.name = facts_.name;
@@ -35,6 +55,7 @@ proto::VmSummary Vm::summary() const {
     view.ram = facts_.ram;
     view.balloon_target = balloon_.target();
     view.balloon_actual = balloon_.actual();
+    view.size = figures().size;
     if (host_) {
         view.host = host_->total();
         view.host_swap = host_->swapped;
@@ -50,6 +71,11 @@ proto::VmSummary Vm::summary() const {
     }
     if (!history_.entries().empty()) {
         view.last_reason = history_.entries().back().reason;
+    }
+    if (const proto::ExplainEntry* last = history_.last_decision()) {
+        view.last_change = last->decision;
+        view.last_change_reason = last->reason;
+        view.last_change_time = last->time;
     }
     return view;
 }

@@ -8,6 +8,7 @@ build_packages=(meson ninja-build g++ pkg-config libjsoncpp-dev libboost-dev lib
     libsqlite3-dev libvirt-dev systemd) # systemd: its systemd-analyze checks the unit files; nothing of it is started
 guest_packages=(libvirt-daemon libvirt-daemon-driver-qemu libvirt-clients busybox-static xz-utils zstd cpio python3
     gnuplot-nox debian-archive-keyring makedumpfile e2fsprogs libkmod2) # libkmod2: for the guests' udev (scripts/lib/udev.sh)
+page_packages=(chromium) # to look at the operator's page
 lint_packages=(clang-format clang-tidy shellcheck git perl xz-utils debian-archive-keyring)
 fuzz_packages=(clang libclang-rt-dev)
 

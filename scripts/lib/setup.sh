@@ -28,6 +28,7 @@ setup_guests() {
 
 setup_e2e() {
     setup_guests "${kernel_series[@]}"
+    install_packages "${page_packages[@]}"
     fetch_udev
     setup_modules "${kernel_series[@]}"
 }

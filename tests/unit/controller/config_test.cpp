@@ -26,6 +26,7 @@ connect = "qemu:///session"
 socket = "/run/x.sock"
 socket-group = "ops"
 listen = "127.0.0.1:9178"
+listen-names = ["node7", "node7.example.org"]
 swap-out-limit = "512MiB/s"
 log-level = "warning"
 channels = ["org.acma.agent.0", "org.qemu.guest_agent.0"]
@@ -54,6 +55,7 @@ max-mem = "2GiB"
     EXPECT_EQ(config.socket, "/run/x.sock");
     EXPECT_EQ(config.socket_group, "ops");
     EXPECT_EQ(config.listen, (TcpEndpoint{"127.0.0.1", 9178}));
+    EXPECT_EQ(config.listen_names, (std::vector<std::string>{"node7", "node7.example.org"}));
     EXPECT_EQ(config.log_level, "warning");
     EXPECT_EQ(config.channels.size(), 2U);
     EXPECT_EQ(config.swap_out_limit, 512_MiB);

@@ -31,6 +31,7 @@ TEST(Documents, RoundTrip) {
     expect_round_trip(samples::reservation_request());
     expect_round_trip(samples::api_error());
     expect_round_trip(samples::usage_report());
+    expect_round_trip(samples::history_report());
 }
 
 TEST(Documents, RoundTripWhereOptionalPartsAreMissing) {

@@ -159,6 +159,10 @@ TEST(FieldLists, RefuseEachBadFieldOfTheApiByName) {
     check_struct(samples::explain_entry());
     check_struct(samples::explanation());
     check_struct(samples::policy_change());
+    check_struct(samples::history_report());
+    check_struct(samples::history_report().host.at(0));
+    check_struct(samples::history_report().vms.at(0));
+    check_struct(samples::history_report().vms.at(0).points.at(0));
     check_struct(samples::reservation());
     check_struct(samples::reservation_list());
     check_struct(samples::reservation_request());

@@ -4,6 +4,7 @@
 #pragma once
 
 #include "proto/controller_api.h"
+#include "proto/history_api.h"
 #include "proto/messages.h"
 
 namespace acma::proto::samples {
@@ -79,6 +80,7 @@ inline VmSummary summary() {
             .ram = Bytes(5'001),
             .balloon_target = Bytes(5'002),
             .balloon_actual = Bytes(5'003),
+            .size = Bytes(5'007),
             .host = Bytes(5'004),
             .host_swap = Bytes(5'005),
             .qemu_own = Bytes(5'006),
@@ -86,7 +88,10 @@ inline VmSummary summary() {
             .agent_state = AgentState::settled,
             .psi = 4_bp,
             .marks = {mark()},
-            .last_reason = "grew by 64 MiB: psi 0.40 % is above its goal"};
+            .last_reason = "grew by 64 MiB: psi 0.40 % is above its goal",
+            .last_change = "grow",
+            .last_change_reason = "it needs more",
+            .last_change_time = Micros(1'760'000'000'000'000)};
 }
 
 inline HostSummary host() {
@@ -154,6 +159,29 @@ inline UsageReport usage_report() {
             .until = Micros(1'760'003'600'000'000),
             .vms = {{"web-1", summary().uuid, 3'686'400, 42, Seconds(3599), Millis(1000)}},
             .problem = "what is kept cannot be written: disk full"};
+}
+
+inline HistoryReport history_report() {
+    return {.step = Seconds(5),
+            .host = {{.time = Micros(1'760'000'000'000'000),
+                      .budget = 15_GiB,
+                      .granted = 12_GiB,
+                      .reserved = 1_GiB,
+                      .used = 9_GiB,
+                      .mem_available = 6_GiB,
+                      .psi = 3_bp}},
+            .vms = {{.name = "web-1",
+                     .uuid = summary().uuid,
+                     .points = {{.time = Micros(1'760'000'000'000'000),
+                                 .min_mem = 512_MiB,
+                                 .max_mem = 4_GiB,
+                                 .grant = 3_GiB,
+                                 .size = 2_GiB,
+                                 .host = 1_GiB,
+                                 .psi = 4_bp,
+                                 .psi_target = 10_bp},
+                                {.time = Micros(1'760'000'005'000'000)}}}},
+            .next = summary().uuid};
 }
 
 inline ApiError api_error() {
