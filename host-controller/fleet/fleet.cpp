@@ -197,6 +197,7 @@ void Fleet::carry_out(const VmId& id, const Actions& actions) {
                        [this, &id, &name](const MeasureHost& a) {
                            outside_.host_memory.watch(id, name, a.ram_blocks);
                        },
+                       [this, &id](const ReadStatistics& a) { read_statistics(id, a); },
                        [this, &name](const Tell& a) { log(a.warning, name + ": " + a.text); },
                    },
                    action);
@@ -211,6 +212,16 @@ void Fleet::write_balloon(const VmId& id, Bytes target) {
             carry_out(id, vm->second.on_balloon_written(outcome, target, outside_.clock()));
         }
     });
+}
+
+void Fleet::read_statistics(const VmId& id, ReadStatistics order) {
+    const auto run = vms_.at(id).facts().id;
+    outside_.hypervisor.read_statistics(
+        id, order, [this, id, run](const Result<MemoryStatistics>& answer) {
+            if (const auto vm = vms_.find(id); vm != vms_.end() && vm->second.facts().id == run) {
+                carry_out(id, vm->second.on_statistics(answer, outside_.clock()));
+            }
+        });
 }
 
 // Without the note a restarted controller may take our own target for somebody else's, which only

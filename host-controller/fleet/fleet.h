@@ -72,6 +72,7 @@ class Fleet {
     void carry_out(const VmId& vm, const Actions& actions);
     void write_balloon(const VmId& vm, Bytes target);
     void write_note(const VmId& vm, const StateNote& note);
+    void read_statistics(const VmId& vm, ReadStatistics order);
     void log(bool warning, const std::string& text) { outside_.log(warning, text); }
     [[nodiscard]] proto::Reservation show(const arbiter::Reservation& reservation) const;
     [[nodiscard]] std::optional<Policy> policy_to_change(const VmId& vm) const;

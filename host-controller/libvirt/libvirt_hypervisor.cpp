@@ -12,6 +12,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "host-controller/libvirt/domain_statistics.h"
 #include "host-controller/metadata/policy_xml.h"
 #include "platform/clock.h"
 
@@ -448,6 +449,24 @@ void LibvirtHypervisor::write_note(const VmId& vm, const StateNote& note, Done d
                                VIR_DOMAIN_AFFECT_LIVE);
         },
         done);
+}
+
+void LibvirtHypervisor::read_statistics(const VmId& vm, ReadStatistics order, StatisticsDone done) {
+    const auto found = std::make_shared<MemoryStatistics>();
+    post_call(
+        vm,
+        [order, found](virDomainPtr domain) -> Status {
+            Result<MemoryStatistics> read = domain_statistics(domain, order);
+            if (!read) {
+                return read.error();
+            }
+            *found = *read;
+            return {};
+        },
+        [found, done = std::move(done)](const Status& outcome) {
+            done(outcome ? Result<MemoryStatistics>(*found)
+                         : Result<MemoryStatistics>(outcome.error()));
+        });
 }
 
 }  // namespace acma::host

@@ -36,6 +36,7 @@ class LibvirtHypervisor final : public Hypervisor {
     void set_balloon(const VmId& vm, Bytes target, Done done) override;
     void set_policy(const VmId& vm, const Policy& policy, Done done) override;
     void write_note(const VmId& vm, const StateNote& note, Done done) override;
+    void read_statistics(const VmId& vm, ReadStatistics order, StatisticsDone done) override;
 
   private:
     // What events said about a domain since it was last read.

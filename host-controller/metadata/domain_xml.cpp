@@ -106,6 +106,8 @@ void read_balloon(const pugi::xml_node& devices, DomainFacts& facts) {
     const pugi::xml_node balloon = devices.child("memballoon");
     const std::string_view model = balloon.attribute("model").value();
     facts.has_balloon = !model.empty() && model != "none";
+    facts.balloon_deflates = std::string_view(balloon.attribute("autodeflate").value()) == "on";
+    facts.statistics_period = Seconds(balloon.child("stats").attribute("period").as_uint());
 }
 
 std::optional<uint64_t> read_id(const pugi::xml_node& domain) {

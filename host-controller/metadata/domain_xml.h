@@ -35,6 +35,8 @@ struct DomainFacts {
     Bytes current;                  // RAM - what the balloon holds, now
     bool huge_pages = false;        // its RAM is in a pool of huge pages (hugetlb)
     bool has_balloon = false;
+    bool balloon_deflates = false;  // autodeflate: when the guest would else kill a process
+    Seconds statistics_period{0};   // how often its driver tells statistics; 0: never
     // The host's unix socket of the first of the channel names asked for.
     std::optional<std::string> channel;
 

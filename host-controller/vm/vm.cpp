@@ -89,7 +89,8 @@ Vm::Vm(VmSettings settings, DomainFacts facts, Now now)
     : settings_(settings),
       facts_(std::move(facts)),
       note_(facts_.note),
-      balloon_(balloon_start(facts_, *settings_.rules), now.mono) {
+      balloon_(balloon_start(facts_, *settings_.rules), now.mono),
+      found_at_(now.mono) {
     if (settings_.arbitrated) {
         grant_ = arbiter::Grant{.size = balloon_.target(), .fair = balloon_.target()};
     }
@@ -235,7 +236,11 @@ Actions Vm::on_host_bytes(const Result<HostBytes>& bytes, Now now) {
 }
 
 Actions Vm::tick(Now now) {
-    Actions actions = on_balloon(facts_.current, now);
+    Actions actions;
+    size_by_statistics(now, actions);
+    for (Action& action : on_balloon(facts_.current, now)) {
+        actions.push_back(std::move(action));
+    }
     if (policy_ && balloon_.stuck(now.mono)) {
         mark("balloon-stuck",
              "the guest does not follow: its balloon target is " + human(balloon_.target()) +
@@ -336,6 +341,7 @@ std::optional<Bytes> Vm::wanted_target() const {
     if (grant_) {
         most = std::min(most, grant_->size);
     }
+    most = std::min(most, statistics_.decision().size.value_or(most));
     const Bytes wanted = std::max(round_down_to_page(most), floor);
     if (balloon_.ceiling() && *balloon_.ceiling() < floor) {
         return std::nullopt;  // somebody else has set it lower than we ever would
@@ -386,6 +392,9 @@ void Vm::decide_balloon(Now now, Actions& actions) {
     }
     if (released_) {
         bound = "it was released (acmactl release)";
+    } else if (const auto size = statistics_.decision().size;
+               size && *wanted == round_down_to_page(*size)) {
+        bound = explain(statistics_.decision());
     } else if (grant_ && *wanted == round_down_to_page(grant_->size) &&
                *wanted < policy_->max_mem) {
         bound = std::string(explain(grant_->why)) + " (its part of the host is " +
@@ -551,8 +560,9 @@ std::string Vm::without_agent() const {
             settings_.dry_run ? "a dry run" : "mode " + std::string(to_string(mode_in_force()));
         return "its guest is not seen; under " + why + " it would not be steered anyway";
     }
-    return std::string("its guest is not steered, max-mem is ") +
-           (facts_.has_balloon ? "held by the balloon alone" : "not held: there is no balloon");
+    return facts_.has_balloon
+               ? "its guest is not steered from inside, its balloon follows what its driver tells"
+               : "its guest is not steered, max-mem is not held: there is no balloon";
 }
 
 // A stock qemu-ga answers as well, but knows no policy.
@@ -577,6 +587,7 @@ Actions Vm::on_agent(const AgentEvent& event, Now now) {
         agent_connected_ = true;
         agent_up_at_ = now.mono;
         agent_info_ = up->info;
+        had_agent_ = had_agent_ || proto::supports(agent_info_, proto::k_capability_policy);
         if (!proto::supports(agent_info_, proto::k_capability_status)) {
             claimed_.reset();  // it was another that said this
         }

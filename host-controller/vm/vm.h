@@ -20,6 +20,7 @@
 #include "host-controller/metadata/domain_xml.h"
 #include "host-controller/vm/agent_events.h"
 #include "host-controller/vm/balloon_watch.h"
+#include "host-controller/vm/guest_statistics.h"
 #include "host-controller/vm/history.h"
 #include "host-controller/vm/return_watch.h"
 #include "proto/controller_api.h"
@@ -51,7 +52,8 @@ struct Tell {  // a line for the log
     std::string text;
     bool operator==(const Tell&) const = default;
 };
-using Action = std::variant<TalkToAgent, LeaveAgent, WriteBalloon, WriteNote, MeasureHost, Tell>;
+using Action = std::variant<TalkToAgent, LeaveAgent, WriteBalloon, WriteNote, MeasureHost,
+                            ReadStatistics, Tell>;
 using Actions = std::vector<Action>;
 
 // --- the VM ---------------------------------------------------------------------------------
@@ -79,6 +81,8 @@ class Vm {
     [[nodiscard]] Actions on_balloon_written(const Status& outcome, Bytes target, Now now);
     [[nodiscard]] Actions on_agent(const AgentEvent& event, Now now);
     [[nodiscard]] Actions on_host_bytes(const Result<HostBytes>& bytes, Now now);
+    // What came of ReadStatistics.
+    [[nodiscard]] Actions on_statistics(const Result<MemoryStatistics>& answer, Now now);
     [[nodiscard]] Actions tick(Now now);
     // The operator's: nothing is changed until that is over.
     [[nodiscard]] Actions pause(bool paused, Now now);
@@ -106,6 +110,8 @@ class Vm {
 
     void choose_policy(Now now, Actions& actions);
     void decide_balloon(Now now, Actions& actions);
+    void size_by_statistics(Now now, Actions& actions);
+    void step_statistics(Now now, Actions& actions);
     void order_agent(Now now, Actions& actions);
     void check_agent(Now now, Actions& actions);
     void write_note(const StateNote& note, Actions& actions);
@@ -130,6 +136,9 @@ class Vm {
     [[nodiscard]] bool acts() const;
     [[nodiscard]] std::string without_agent() const;
     [[nodiscard]] std::optional<Bytes> wanted_target() const;
+    [[nodiscard]] bool sized_by_statistics(Now now) const;
+    [[nodiscard]] std::optional<arbiter::Needs> needs_by_statistics() const;
+    [[nodiscard]] std::optional<proto::VmStatistics> statistics_view(Now now) const;
     [[nodiscard]] Bytes grant() const;
     [[nodiscard]] bool must_withdraw() const;
     [[nodiscard]] std::optional<PolicyOrder> withdrawal() const;
@@ -156,6 +165,10 @@ class Vm {
     std::optional<Time> retry_balloon_at_;
     Micros retry_balloon_in_{0};
 
+    Time found_at_;
+    GuestStatistics statistics_;  // where there is no agent
+
+    bool had_agent_ = false;  // since it was found: one that takes policies
     bool agent_connected_ = false;
     Time agent_up_at_;  // since when
     proto::AgentInfo agent_info_;

@@ -53,6 +53,8 @@ arbiter::Guest Vm::claim(Now now) const {
                                       [this](auto word) { return marks_.contains(word); });
     if (trusted) {
         guest.needs = needs_of(claimed_->status, facts_, policy_->psi);
+    } else {
+        guest.needs = needs_by_statistics();
     }
     return guest;
 }

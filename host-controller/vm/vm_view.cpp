@@ -65,6 +65,7 @@ proto::VmDetail Vm::detail(Now now) const {
         view.agent.age = now.mono - claimed_->at;
         view.agent.status = claimed_->status;
     }
+    view.statistics = statistics_view(now);
     return view;
 }
 

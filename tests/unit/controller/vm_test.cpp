@@ -187,7 +187,7 @@ TEST_F(VmTest, DecidesAndTellsWhatItWouldDoOnlyWhenThatChanges) {
         (void)vm.start(now());
         const uint64_t decisions = vm.history().decisions_total();
         // What the guest does meanwhile stands between two decisions.
-        (void)vm.on_agent(AgentUp{}, now());
+        (void)vm.on_agent(AgentUp{info_of_ours()}, now());
         EXPECT_THAT(only<Tell>(run(vm, 100)), IsEmpty());
         EXPECT_EQ(vm.history().decisions_total(), decisions);
 
@@ -758,7 +758,7 @@ TEST_F(VmTest, TellsWhatIsLostWithoutAnAgentInEachMode) {
     };
     for (const char* mark : {"no-acma-agent", "no-channel"}) {
         EXPECT_THAT(told(Mode::automatic, true, false, mark),
-                    HasSubstr("not steered, max-mem is held by the balloon alone"));
+                    HasSubstr("its balloon follows what its driver tells"));
         EXPECT_THAT(told(Mode::automatic, false, false, mark),
                     HasSubstr("max-mem is not held: there is no balloon"));
         EXPECT_THAT(told(Mode::observe, true, false, mark),

@@ -1,0 +1,41 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Guests without an agent of ours, under the same policies."""
+
+import json
+import re
+
+from tests.rig.guest import Options
+from tests.rig.libvirt import Libvirt, Policy
+
+from .controller_test import _Host
+from .harness import MIB, WORKLOAD, case, expect, wait_until
+
+
+def _plain(xml):
+    """A domain as others make it: no channel of ours, no statistics."""
+    return re.sub(r"<channel type='unix'><target type='virtio' name='org.acma.agent.0'/></channel>|<stats period='1'/>", "", xml)
+
+
+def _vmstat(guest, key):
+    return int(guest.run(f"grep '^{key} ' /proc/vmstat").split()[1])
+
+
+@case(each={"kernel": ["6.12"]}, full_each=["7.3"], timeout_s=300)
+def a_guest_without_an_agent_shrinks_when_idle_and_grows_with_its_work(kernel):
+    options = Options(kernel=kernel, memory_mib=1024, swap="disk:512", add=[WORKLOAD])
+    with Libvirt() as libvirt, libvirt.guest("vm1", options, policy=Policy("256MiB", "1GiB"), xml=_plain) as guest:
+        host = _Host(libvirt)
+
+        def state():
+            return f"{guest.memory_stats()} {json.dumps(host.show('vm1'))}\n{host.log()}"
+
+        wait_until(lambda: host.actual("vm1") <= 800 * MIB, 120, state)
+        expect(host.show("vm1")["statistics"]["usable_bytes"] > 100 * MIB, state())
+        expect("<stats" not in libvirt.virsh("dumpxml", "vm1", "--inactive"), "the period is not live only")
+        guest.run("acma-workload touch --mib 650 --period-ms 100 --seconds 8 --verify 1 >/tmp/w.log; echo $? >/tmp/w.end", timeout=90)
+        expect(guest.run("cat /tmp/w.end").strip() == "0", guest.run("cat /tmp/w.log"))
+        expect(_vmstat(guest, "oom_kill") == 0, "an OOM kill")
+        told = host.ctl("explain", "vm1").stdout
+        expect("its guest uses" in told and " grow: " in told and " shrink: " in told, told)
+        grown = [entry["numbers"]["to_bytes"] for entry in json.loads(host.ctl("explain", "vm1", "--json").stdout)["entries"] if entry["decision"] == "grow"]
+        expect(max(grown) >= 850 * MIB, f"{grown}")
