@@ -163,8 +163,9 @@ void LibvirtHypervisor::disconnect(const std::string& why) {
 }
 
 void LibvirtHypervisor::register_events() {
-    const std::array<std::pair<int, virConnectDomainEventGenericCallback>, 8> wanted{{
+    const std::array<std::pair<int, virConnectDomainEventGenericCallback>, 9> wanted{{
         {VIR_DOMAIN_EVENT_ID_LIFECYCLE, generic(&on_lifecycle)},
+        {VIR_DOMAIN_EVENT_ID_REBOOT, generic(&on_reboot)},
         {VIR_DOMAIN_EVENT_ID_METADATA_CHANGE, generic(&on_metadata)},
         {VIR_DOMAIN_EVENT_ID_BALLOON_CHANGE, generic(&on_balloon)},
         {VIR_DOMAIN_EVENT_ID_DEVICE_ADDED, generic(&on_device)},
@@ -219,6 +220,7 @@ void LibvirtHypervisor::read_pending() {
             retry(vm, pending, read.error());
         } else if (*read == Read::gone) {
             virtio_mem_.erase(vm);
+            booted_.erase(vm);
             sink_(DomainGone{vm, "it was stopped"});
         }
     }
@@ -265,6 +267,13 @@ Result<DomainFacts> LibvirtHypervisor::facts_of(virDomainPtr domain) {
     if (facts->persistent) {
         const LibvirtText inactive(virDomainGetXMLDesc(domain, VIR_DOMAIN_XML_INACTIVE));
         facts->start_target = inactive ? read_start_target(inactive.get()) : std::nullopt;
+    }
+    int state = 0;
+    if (virDomainGetState(domain, &state, nullptr, 0) == 0) {
+        facts->paused = state == VIR_DOMAIN_PAUSED || state == VIR_DOMAIN_PMSUSPENDED;
+    }
+    if (const auto booted = booted_.find(facts->vm); booted != booted_.end()) {
+        facts->booted_at = booted->second;
     }
     virtio_mem_[facts->vm] = facts->virtio_mem;
     return facts;
@@ -322,9 +331,18 @@ void LibvirtHypervisor::on_lifecycle(virConnectPtr, virDomainPtr domain, int eve
                                      void* self) {
     auto* hypervisor = static_cast<LibvirtHypervisor*>(self);
     hypervisor->note(domain, {});
+    if (event == VIR_DOMAIN_EVENT_STARTED && detail == VIR_DOMAIN_EVENT_STARTED_BOOTED) {
+        hypervisor->booted_[id_of(domain)] = platform::now();
+    }
     if (event == VIR_DOMAIN_EVENT_RESUMED && detail == VIR_DOMAIN_EVENT_RESUMED_POSTCOPY) {
         hypervisor->migrates(domain);  // it runs here, and its memory still comes
     }
+}
+
+void LibvirtHypervisor::on_reboot(virConnectPtr, virDomainPtr domain, void* self) {
+    auto* hypervisor = static_cast<LibvirtHypervisor*>(self);
+    hypervisor->booted_[id_of(domain)] = platform::now();
+    hypervisor->note(domain, {});
 }
 
 // QEMU calls a save and a snapshot with memory a migration too.

@@ -65,6 +65,7 @@ class LibvirtHypervisor final : public Hypervisor {
 
     // Callbacks from libvirt: they only note, since a callback must not call libvirt at length.
     static void on_lifecycle(virConnectPtr, virDomainPtr domain, int event, int detail, void* self);
+    static void on_reboot(virConnectPtr, virDomainPtr domain, void* self);
     static void on_migration(virConnectPtr, virDomainPtr domain, int iteration, void* self);
     static void on_metadata(virConnectPtr, virDomainPtr domain, int type, const char* uri,
                             void* self);
@@ -88,7 +89,8 @@ class LibvirtHypervisor final : public Hypervisor {
     std::map<VmId, Pending> pending_;
     std::map<VmId, Bytes> virtio_mem_;  // of each known domain: libvirt counts it as "current"
     std::set<VmId> migrating_;
-    std::string closed_;  // why the connection was closed, if it was
+    std::map<VmId, Time> booted_;  // when it was seen to start, or to be reset
+    std::string closed_;           // why the connection was closed, if it was
     Millis retry_in_{0};
     Time next_poll_;
     Time next_try_;

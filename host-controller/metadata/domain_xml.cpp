@@ -110,6 +110,29 @@ void read_balloon(const pugi::xml_node& devices, DomainFacts& facts) {
     facts.statistics_period = Seconds(balloon.child("stats").attribute("period").as_uint());
 }
 
+// Devices that read and write the guest's memory without its page tables pin all of it. One of the
+// SCSI or USB kind goes through QEMU.
+bool pins_memory(const pugi::xml_node& devices) {
+    for (const pugi::xml_node& device : devices.children("hostdev")) {
+        const std::string_view type = device.attribute("type").value();
+        if (type == "pci" || type == "mdev") {
+            return true;
+        }
+    }
+    for (const pugi::xml_node& interface : devices.children("interface")) {
+        const std::string_view type = interface.attribute("type").value();
+        if (type == "hostdev" || type == "vdpa") {
+            return true;
+        }
+    }
+    for (const pugi::xml_node& disk : devices.children("disk")) {
+        if (std::string_view(disk.attribute("type").value()) == "vhostvdpa") {
+            return true;
+        }
+    }
+    return false;
+}
+
 std::optional<uint64_t> read_id(const pugi::xml_node& domain) {
     const std::string_view text = domain.attribute("id").value();
     uint64_t id = 0;
@@ -155,6 +178,8 @@ Result<DomainFacts> read_domain_xml(std::string_view live_xml,
     const std::optional<Bytes> current = element_size(domain.child("currentMemory"));
     facts.current = current ? *current - extra.virtio_mem_current : facts.ram;
     facts.huge_pages = !domain.child("memoryBacking").child("hugepages").empty();
+    facts.locked_memory = !domain.child("memoryBacking").child("locked").empty();
+    facts.pins_memory = pins_memory(devices);
     read_balloon(devices, facts);
     facts.channel = find_channel(devices, channels);
 

@@ -34,6 +34,12 @@ struct DomainFacts {
     Bytes virtio_mem;               // plugged by virtio-mem devices; part of libvirt's "current"
     Bytes current;                  // RAM - what the balloon holds, now
     bool huge_pages = false;        // its RAM is in a pool of huge pages (hugetlb)
+    bool pins_memory = false;       // for a device of the host (VFIO, vDPA)
+    bool locked_memory = false;     // <memoryBacking><locked/>
+    // Not in the XML; libvirt says them:
+    bool paused = false;
+    std::optional<Time> booted_at;  // started, or reset, while we looked
+
     bool has_balloon = false;
     bool balloon_deflates = false;  // autodeflate: when the guest would else kill a process
     Seconds statistics_period{0};   // how often its driver tells statistics; 0: never

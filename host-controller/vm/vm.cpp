@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "host-controller/vm/claims.h"
+#include "host-controller/vm/left_alone.h"
 #include "proto/client_session.h"
 #include "proto/text.h"
 
@@ -237,6 +238,9 @@ Actions Vm::on_host_bytes(const Result<HostBytes>& bytes, Now now) {
 
 Actions Vm::tick(Now now) {
     Actions actions;
+    if (check_left_alone(now, actions)) {
+        order_agent(now, actions);
+    }
     size_by_statistics(now, actions);
     for (Action& action : on_balloon(facts_.current, now)) {
         actions.push_back(std::move(action));
@@ -307,15 +311,38 @@ void Vm::choose_policy(Now now, Actions& actions) {
                     now, actions);
         }
     }
+    check_left_alone(now, actions);
     decide_balloon(now, actions);
     order_agent(now, actions);
+}
+
+bool Vm::check_left_alone(Now now, Actions& actions) {
+    const bool shim =
+        claimed_ && (!claimed_->status.scaling.empty() || claimed_->status.owned > Bytes(0));
+    const bool answers =
+        agent_connected_ && (!facts_.booted_at || agent_up_at_ > *facts_.booted_at);
+    const auto reasons = reasons_to_leave_alone(
+        facts_, {.has_shim = shim, .agent_answers = answers, .now = now.mono});
+    const bool before = std::exchange(left_alone_, !reasons.empty());
+    may_hold_all_ = false;
+    for (const std::string_view word : k_left_alone_marks) {
+        const auto reason = std::find_if(reasons.begin(), reasons.end(),
+                                         [word](const auto& each) { return each.mark == word; });
+        if (reason == reasons.end() || !policy_ || policy_->mode == Mode::off) {
+            unmark(word, now, actions);
+        } else {
+            mark(word, reason->sentence, now, actions);
+        }
+        may_hold_all_ = may_hold_all_ || (reason != reasons.end() && reason->may_hold_all);
+    }
+    return left_alone_ != before;
 }
 
 Mode Vm::mode_in_force() const {
     if (!policy_) {
         return Mode::off;
     }
-    const bool left_alone = yielded_ || migrates_ || paused_;
+    const bool left_alone = yielded_ || migrates_ || paused_ || left_alone_;
     return policy_->mode == Mode::automatic && left_alone ? Mode::observe : policy_->mode;
 }
 
@@ -333,7 +360,7 @@ std::optional<Bytes> Vm::wanted_target() const {
     if (released_) {
         return balloon_.ceiling().value_or(balloon_.ram());
     }
-    if (mode_in_force() == Mode::off) {
+    if (mode_in_force() == Mode::off || left_alone_) {
         return std::nullopt;
     }
     const Bytes floor = std::min(policy_->min_mem, balloon_.ram());

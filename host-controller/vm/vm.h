@@ -109,6 +109,8 @@ class Vm {
     };
 
     void choose_policy(Now now, Actions& actions);
+    // True if that has changed.
+    bool check_left_alone(Now now, Actions& actions);
     void decide_balloon(Now now, Actions& actions);
     void size_by_statistics(Now now, Actions& actions);
     void step_statistics(Now now, Actions& actions);
@@ -151,9 +153,11 @@ class Vm {
     std::string policy_source_ = "none";
     bool yielded_ =
         false;  // repeated foreign balloon changes: observe until the policy is set anew
-    bool migrates_ = false;  // observe until that is over
-    bool paused_ = false;    // the same, until the operator resumes
-    bool released_ = false;  // the balloon goes to all RAM; until the policy says otherwise
+    bool migrates_ = false;      // observe until that is over
+    bool paused_ = false;        // the same, until the operator resumes
+    bool left_alone_ = false;    // the same, for what it is (reasons_to_leave_alone)
+    bool may_hold_all_ = false;  // of its RAM, whatever its balloon says
+    bool released_ = false;      // the balloon goes to all RAM; until the policy says otherwise
     uint64_t generation_ = 0;
     StateNote note_;  // as we wrote it last, or found it
 

@@ -38,6 +38,9 @@ arbiter::Guest Vm::claim(Now now) const {
     // A balloon that does not follow, or rose by itself, stops the guest from nothing.
     const bool follows = facts_.has_balloon && !balloon_.stuck(now.mono) && !balloon_.asked();
     guest.holds = follows ? balloon_.actual() : balloon_.ram();
+    if (may_hold_all_) {
+        guest.grant = guest.holds = std::max(guest.holds, balloon_.ram());
+    }
     const bool acts = policy_ && mode_in_force() == Mode::automatic;
     if (!acts || !facts_.has_balloon || !wanted_target()) {
         guest.min = guest.max = guest.grant;

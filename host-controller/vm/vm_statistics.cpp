@@ -15,8 +15,8 @@ constexpr Micros k_agent_comes_within{60'000'000};
 bool Vm::sized_by_statistics(Now now) const {
     const bool waits =
         facts_.channel && !agent_connected_ && now.mono - found_at_ < k_agent_comes_within;
-    return policy_ && facts_.has_balloon && !had_agent_ && !waits && !released_ &&
-           mode_in_force() != Mode::off;
+    return policy_ && facts_.has_balloon && !had_agent_ && !waits && !released_ && !left_alone_ &&
+           !migrates_ && mode_in_force() != Mode::off;
 }
 
 void Vm::size_by_statistics(Now now, Actions& actions) {

@@ -81,6 +81,18 @@ TEST(DomainXml, CountsCellsDimmsAndVirtioMemApart) {
 }
 
 TEST(DomainXml, TellsWhetherTheRamIsInHugePages) {
+    const auto pinned = [](const std::string& devices) {
+        return read_domain_xml(
+                   "<domain><name>a</name><uuid>u</uuid><memory>1024</memory><devices>" + devices +
+                       "</devices></domain>",
+                   {})
+            ->pins_memory;
+    };
+    EXPECT_TRUE(pinned("<hostdev mode='subsystem' type='pci' managed='yes'/>"));
+    EXPECT_TRUE(pinned("<hostdev mode='subsystem' type='mdev'/>"));
+    EXPECT_TRUE(pinned("<interface type='hostdev'/>"));
+    EXPECT_TRUE(pinned("<interface type='vdpa'/>"));
+    EXPECT_FALSE(pinned("<hostdev mode='subsystem' type='usb'/><interface type='network'/>"));
     const auto in_huge_pages = [](const std::string& backing) {
         return read_domain_xml("<domain><name>n</name><uuid>u</uuid><memory>1048576</memory>" +
                                    backing + "</domain>",
