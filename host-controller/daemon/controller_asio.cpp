@@ -42,7 +42,7 @@ Controller::Controller(asio::io_context& context, const ControllerConfig& config
                        asio::post(context_, [this, vm, bytes] { fleet_.on_host_bytes(vm, bytes); });
                    }),
       hypervisor_(
-          LibvirtHypervisor::Options{config.connect, config.channels},
+          LibvirtHypervisor::Options{config.connect, config.channels, metadata_paths(config.rules)},
           [this](HypervisorEvent event) {
               asio::post(context_,
                          [this, event = std::move(event)] { fleet_.on_hypervisor(event); });

@@ -259,7 +259,7 @@ Result<DomainFacts> LibvirtHypervisor::facts_of(virDomainPtr domain) {
     if (!live) {
         return last_libvirt_error("reading domain XML");
     }
-    Result<DomainFacts> facts = read_domain_xml(live.get(), options_.channels);
+    Result<DomainFacts> facts = read_domain_xml(live.get(), options_.channels, options_.foreign);
     if (!facts) {
         return facts.error();
     }

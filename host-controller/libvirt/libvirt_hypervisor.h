@@ -22,7 +22,8 @@ class LibvirtHypervisor final : public Hypervisor {
   public:
     struct Options {
         std::string uri;
-        std::vector<std::string> channels;  // names, in order of preference
+        std::vector<std::string> channels;       // names, in order of preference
+        std::vector<MetadataPath> foreign = {};  // what rules look at
     };
     // Both are called on libvirt's threads; they only hand over (asio::post) and return.
     using Sink = std::function<void(HypervisorEvent)>;

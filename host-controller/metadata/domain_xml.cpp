@@ -151,7 +151,8 @@ std::pair<size_t, size_t> line_and_column(std::string_view text, ptrdiff_t offse
 }  // namespace
 
 Result<DomainFacts> read_domain_xml(std::string_view live_xml,
-                                    const std::vector<std::string>& channels) {
+                                    const std::vector<std::string>& channels,
+                                    const std::vector<MetadataPath>& foreign) {
     pugi::xml_document document;
     const pugi::xml_parse_result parsed = document.load_buffer(live_xml.data(), live_xml.size());
     if (!parsed) {
@@ -185,6 +186,7 @@ Result<DomainFacts> read_domain_xml(std::string_view live_xml,
 
     facts.policy = read_policy(domain.child("metadata"));
     facts.note = read_state_note(domain.child("metadata"));
+    facts.foreign = read_foreign_metadata(domain.child("metadata"), foreign);
     return facts;
 }
 

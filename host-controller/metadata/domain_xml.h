@@ -13,6 +13,7 @@
 #include "engine/base/result.h"
 #include "engine/base/units.h"
 #include "engine/policy/policy.h"
+#include "host-controller/metadata/foreign_metadata.h"
 #include "host-controller/metadata/policy_xml.h"
 
 namespace acma::host {
@@ -47,14 +48,16 @@ struct DomainFacts {
     std::optional<std::string> channel;
 
     Result<std::optional<Policy>> policy{std::optional<Policy>()};
-    StateNote note;  // our own
+    StateNote note;           // our own
+    ForeignMetadata foreign;  // of what was asked for
     // <currentMemory> of the persistent XML: the target that libvirt itself gave at start.
     std::optional<Bytes> start_target;
 };
 
 // Channel names in order of preference. An error names the element that is missing or malformed.
 [[nodiscard]] Result<DomainFacts> read_domain_xml(std::string_view live_xml,
-                                                  const std::vector<std::string>& channels);
+                                                  const std::vector<std::string>& channels,
+                                                  const std::vector<MetadataPath>& foreign = {});
 
 // <currentMemory> of an inactive XML, without what virtio-mem has.
 [[nodiscard]] std::optional<Bytes> read_start_target(std::string_view inactive_xml);

@@ -43,7 +43,7 @@ ChosenPolicy policy_for(const DomainFacts& facts, const std::vector<PolicyRule>&
     if (facts.policy && *facts.policy) {
         return {**facts.policy, "metadata"};
     }
-    if (const PolicyRule* rule = match_rule(rules, facts.name, facts.vm.uuid);
+    if (const PolicyRule* rule = match_rule(rules, facts.name, facts.vm.uuid, facts.foreign);
         facts.policy && rule != nullptr) {
         return {rule->policy, "rule " + rule->label};
     }

@@ -39,3 +39,28 @@ def a_guest_without_an_agent_shrinks_when_idle_and_grows_with_its_work(kernel):
         expect("its guest uses" in told and " grow: " in told and " shrink: " in told, told)
         grown = [entry["numbers"]["to_bytes"] for entry in json.loads(host.ctl("explain", "vm1", "--json").stdout)["entries"] if entry["decision"] == "grow"]
         expect(max(grown) >= 850 * MIB, f"{grown}")
+
+
+_FLAVOR = "<nova:instance xmlns:nova='urn:nova'><nova:flavor name='m1.small'/></nova:instance>"
+_RULE = """[[rule]]
+metadata = { namespace = "urn:nova", path = "instance/flavor/@name", value = "m1.*" }
+min-mem = "256MiB"
+max-mem = "384MiB"
+mode = "auto"
+"""
+
+
+@case(timeout_s=200)
+def a_rule_by_another_tools_metadata_holds_and_a_paused_guest_is_left_alone():
+    def flavored(xml):
+        return _plain(xml).replace("<metadata>", f"<metadata>{_FLAVOR}")
+
+    with Libvirt() as libvirt, libvirt.guest("vm1", Options(memory_mib=512), xml=flavored) as guest:
+        libvirt.virsh("suspend", "vm1")
+        host = _Host(libvirt, _RULE)
+        found = host.wait_for("vm1", lambda vm: any(mark["what"] == "paused" for mark in vm["vm"]["marks"]), "no mark")
+        expect(found["vm"]["policy_source"] == "rule instance/flavor/@name=m1.*", json.dumps(found))
+        expect(found["vm"]["state"] == "observed" and found["vm"]["balloon_target_bytes"] == 512 * MIB, json.dumps(found))
+        libvirt.virsh("resume", "vm1")
+        wait_until(lambda: host.actual("vm1") == 384 * MIB, 60, host.log)
+        guest.run("true")

@@ -164,5 +164,35 @@ TEST(DomainXml, ReadsTheTargetThatLibvirtGivesAtStart) {
     EXPECT_EQ(read_start_target("<doma"), std::nullopt);
 }
 
+TEST(DomainXml, ReadsWhatRulesAskForInOtherToolsMetadata) {
+    const MetadataPath flavor{"urn:nova", "instance/flavor/@name"};
+    const MetadataPath project{"urn:nova", "instance/owner/project"};
+    const auto found = [&](const std::string& metadata) {
+        return read_domain_xml(
+                   "<domain><name>a</name><uuid>u</uuid><memory>1024</memory><metadata>" +
+                       metadata + "</metadata></domain>",
+                   {}, {flavor, project})
+            ->foreign;
+    };
+    const ForeignMetadata nova = found(
+        "<nova:instance xmlns:nova='urn:nova'><nova:flavor name='m1.small'/>"
+        "<nova:owner><nova:project uuid='1'>blue</nova:project></nova:owner>"
+        "</nova:instance>");
+    EXPECT_EQ(nova, (ForeignMetadata{{flavor, {"m1.small"}}, {project, {"blue"}}}));
+    EXPECT_EQ(found("<instance xmlns='urn:nova'><flavor name='a'/><flavor name='b'/></instance>"),
+              (ForeignMetadata{{flavor, {"a", "b"}}}));
+    EXPECT_TRUE(found("<instance xmlns='urn:else'><flavor name='a'/></instance>").empty());
+    EXPECT_TRUE(found("<instance xmlns='urn:nova'><flavor/></instance>").empty());
+    EXPECT_TRUE(found("").empty());
+    std::string many;
+    for (int i = 0; i < 100; ++i) {
+        many += "<flavor name='a'/>";
+    }
+    EXPECT_EQ(found("<instance xmlns='urn:nova'><flavor name='" + std::string(300, 'x') + "'/>" +
+                    many + "</instance>")
+                  .at(flavor),
+              std::vector<std::string>(k_max_metadata_values, "a"));
+}
+
 }  // namespace
 }  // namespace acma::host

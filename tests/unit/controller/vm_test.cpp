@@ -577,7 +577,8 @@ TEST_F(VmTest, KeepsThePreviousPolicyWhenTheNewOneIsBad) {
 }
 
 TEST_F(VmTest, PrefersMetadataToRulesAndNamesTheSource) {
-    rules_.push_back({"we*", "we*", std::nullopt, Policy{1_GiB, 3_GiB, 10_bp, 1, Mode::observe}});
+    rules_.push_back(
+        {"we*", "we*", std::nullopt, std::nullopt, Policy{1_GiB, 3_GiB, 10_bp, 1, Mode::observe}});
     Vm by_rule = settled(domain(std::nullopt));
     EXPECT_EQ(by_rule.summary().policy_source, "rule we*");
     EXPECT_EQ(by_rule.summary().state, proto::VmState::observed);
@@ -586,7 +587,7 @@ TEST_F(VmTest, PrefersMetadataToRulesAndNamesTheSource) {
 }
 
 TEST_F(VmTest, DoesNotFallBackToARuleWhenTheMetadataIsBad) {
-    rules_.push_back({"*", "*", std::nullopt, k_policy});
+    rules_.push_back({"*", "*", std::nullopt, std::nullopt, k_policy});
     DomainFacts bad = domain();
     bad.policy = Error{ErrorCode::invalid, "bad"};
     Vm vm = make(bad);
