@@ -32,7 +32,6 @@ struct Rates {
     Bytes growth;  // of what is used, since the last statistics
     bool swaps_in = false;
     bool faults = false;
-    std::optional<BasisPoints> psi;
 };
 
 Rates rates_of(const State::Seen& before, const Statistics& statistics, Bytes used, Time now) {
@@ -44,22 +43,18 @@ Rates rates_of(const State::Seen& before, const Statistics& statistics, Bytes us
                      acma::detail::mul_div_saturating(k_swap_in_per_s.count(), passed, k_second);
     rates.faults = rise(was.major_faults_total, statistics.major_faults_total) >
                    acma::detail::mul_div_saturating(k_major_faults_per_s, passed, k_second);
-    if (was.psi_some_total && statistics.psi_some_total) {
-        const auto stalled = rise(was.psi_some_total, statistics.psi_some_total);
-        rates.psi = std::min(k_full_bp, ratio(BasisPoints(static_cast<uint64_t>(stalled.count())),
-                                              BasisPoints(passed)));
-    }
     return rates;
 }
 
 // Starting a program waits for pages of files however much memory there is: without PSI such waits
 // only count where memory is short.
-bool is_pressed(const Limits& limits, const Rates& rates, Bytes left, Bytes headroom) {
+bool is_pressed(const Limits& limits, const Rates& rates, std::optional<BasisPoints> psi,
+                Bytes left, Bytes headroom) {
     if (left < headroom / 2) {
         return true;
     }
-    if (rates.psi) {
-        return *rates.psi > limits.psi;
+    if (psi) {
+        return *psi > limits.psi;
     }
     return rates.swaps_in || (rates.faults && left < headroom * 2);
 }
@@ -117,8 +112,8 @@ Decision step(const Limits& limits, const Sample& sample, State& state, Time now
     const Rates rates = old ? Rates{} : rates_of(*state.seen, *sample.statistics, used, now);
     Decision next{.size = state.last.size, .why = Why::keeps, .used = used};
     next.held = sample.size - std::min(sample.statistics->unused.value_or(*left), sample.size);
-    next.headroom = headroom_of(used, rates.psi.has_value());
-    next.pressed = is_pressed(limits, rates, *left, next.headroom);
+    next.headroom = headroom_of(used, sample.statistics->psi.has_value());
+    next.pressed = is_pressed(limits, rates, sample.statistics->psi, *left, next.headroom);
     state.seen = State::Seen{*sample.statistics, used, now};
 
     const Bytes in_force = std::min(state.last.size.value_or(sample.size), limits.max);

@@ -22,8 +22,9 @@ struct Statistics {
     std::optional<Bytes> usable;  // could be had without swapping
     std::optional<Bytes> swap_in_total;
     std::optional<uint64_t> major_faults_total;
-    // Time in which some task stalled on memory. No balloon driver tells it, a guest agent may.
-    std::optional<Micros> psi_some_total;
+    // Share of the last seconds in which some task stalled on memory. No balloon driver tells it, a
+    // guest agent may.
+    std::optional<BasisPoints> psi;
     bool operator==(const Statistics&) const = default;
 };
 

@@ -130,21 +130,30 @@ Status read_socket(const toml::node& node, const Place& place, ControllerConfig&
     return {};
 }
 
-Status read_channels(const toml::node& node, const Place& place, ControllerConfig& config) {
-    const toml::array* names = node.as_array();
-    if (names == nullptr || names->empty()) {
-        return place.error("must be a list of channel names");
+Status read_texts(const toml::node& node, const Place& place, std::string_view what,
+                  std::vector<std::string>& field) {
+    const toml::array* texts = node.as_array();
+    if (texts == nullptr || texts->empty()) {
+        return place.error("must be a list of " + std::string(what));
     }
-    std::vector<std::string> channels;
-    for (const toml::node& name : *names) {
-        std::string channel;
-        if (Status done = read_text(name, place, channel); !done) {
+    std::vector<std::string> found;
+    for (const toml::node& text : *texts) {
+        std::string value;
+        if (Status done = read_text(text, place, value); !done) {
             return done;
         }
-        channels.push_back(channel);
+        found.push_back(value);
     }
-    config.channels = std::move(channels);
+    field = std::move(found);
     return {};
+}
+
+Status read_guest_agents(const toml::node& node, const Place& place, ControllerConfig& config) {
+    return read_texts(node, place, "names of domains (globs)", config.guest_agents);
+}
+
+Status read_channels(const toml::node& node, const Place& place, ControllerConfig& config) {
+    return read_texts(node, place, "channel names", config.channels);
 }
 
 Status read_host_reserve(const toml::node& node, const Place& place, ControllerConfig& config) {
@@ -325,7 +334,7 @@ Status read_rules(const toml::node& node, const Place& place, ControllerConfig& 
 
 using Reader = Status (*)(const toml::node&, const Place&, ControllerConfig&);
 // The one list of keys.
-constexpr std::array<std::pair<std::string_view, Reader>, 10> k_keys{{
+constexpr std::array<std::pair<std::string_view, Reader>, 11> k_keys{{
     {"connect", [](const toml::node& node, const Place& place,
                    ControllerConfig& config) { return read_text(node, place, config.connect); }},
     {"socket", read_socket},
@@ -336,6 +345,7 @@ constexpr std::array<std::pair<std::string_view, Reader>, 10> k_keys{{
     {"listen", read_listen},
     {"log-level", read_log_level},
     {"channels", read_channels},
+    {"qemu-ga", read_guest_agents},
     {"host-reserve", read_host_reserve},
     {"usage-database", read_usage_database},
     {"usage-retention", read_usage_retention},
@@ -463,6 +473,13 @@ bool metadata_fits(const PolicyRule& rule, const ForeignMetadata& metadata) {
                        });
 }
 }  // namespace
+
+bool fits_any(const std::vector<std::string>& globs, std::string_view name) {
+    const std::string text(name);
+    return std::any_of(globs.begin(), globs.end(), [&text](const std::string& glob) {
+        return fnmatch(glob.c_str(), text.c_str(), 0) == 0;
+    });
+}
 
 std::vector<MetadataPath> metadata_paths(const std::vector<PolicyRule>& rules) {
     std::vector<MetadataPath> paths;

@@ -48,6 +48,7 @@ struct ControllerConfig {
     std::optional<Bytes> host_reserve;
     std::string usage_database;  // empty: as configure() finds it
     Micros usage_retention = std::chrono::days(400);
+    std::vector<std::string> guest_agents;  // names (globs) whose stock guest agent may be asked
     std::vector<PolicyRule> rules;
     std::vector<std::string> files;  // that it was read from; none: defaults
     bool operator==(const ControllerConfig&) const = default;
@@ -69,6 +70,9 @@ enum class ConfigFile { may_be_missing, must_exist };
 [[nodiscard]] const PolicyRule* match_rule(const std::vector<PolicyRule>& rules,
                                            std::string_view name, std::string_view uuid,
                                            const ForeignMetadata& metadata = {});
+
+// One of these globs fits.
+[[nodiscard]] bool fits_any(const std::vector<std::string>& globs, std::string_view name);
 
 // What rules look at in other tools' metadata.
 [[nodiscard]] std::vector<MetadataPath> metadata_paths(const std::vector<PolicyRule>& rules);

@@ -48,7 +48,7 @@ Controller::Controller(asio::io_context& context, const ControllerConfig& config
                          [this, event = std::move(event)] { fleet_.on_hypervisor(event); });
           },
           [this](std::function<void()> work) { asio::post(context_, std::move(work)); }),
-      fleet_(Fleet::Settings{config.rules, config.host_reserve, dry_run},
+      fleet_(Fleet::Settings{config.rules, config.host_reserve, dry_run, config.guest_agents},
              Fleet::Outside{hypervisor_, agents_, host_memory_, read_clocks,
                             [this](bool warning, const std::string& text) {
                                 log_->log(warning ? spdlog::level::warn : spdlog::level::info,

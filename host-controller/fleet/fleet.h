@@ -33,6 +33,7 @@ class Fleet {
         std::vector<PolicyRule> rules;
         std::optional<Bytes> host_reserve;  // none: a sixteenth of the host's memory
         bool dry_run = false;
+        std::vector<std::string> guest_agents = {};  // names (globs) whose stock one may be asked
     };
     Fleet(Settings settings, Outside outside);
 
@@ -73,6 +74,7 @@ class Fleet {
     void write_balloon(const VmId& vm, Bytes target);
     void write_note(const VmId& vm, const StateNote& note);
     void read_statistics(const VmId& vm, ReadStatistics order);
+    void read_guest_agent(const VmId& vm);
     void log(bool warning, const std::string& text) { outside_.log(warning, text); }
     [[nodiscard]] proto::Reservation show(const arbiter::Reservation& reservation) const;
     [[nodiscard]] std::optional<Policy> policy_to_change(const VmId& vm) const;

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "host-controller/libvirt/domain_statistics.h"
+#include "host-controller/libvirt/guest_files.h"
 #include "host-controller/metadata/policy_xml.h"
 #include "platform/clock.h"
 
@@ -485,6 +486,34 @@ void LibvirtHypervisor::read_statistics(const VmId& vm, ReadStatistics order, St
             done(outcome ? Result<MemoryStatistics>(*found)
                          : Result<MemoryStatistics>(outcome.error()));
         });
+}
+
+// Each worker has a connection of its own: libvirtd serves five calls of one client at a time.
+void LibvirtHypervisor::read_guest_agent(const VmId& vm, GuestAgentDone done) {
+    if (!guest_agents_) {
+        guest_agents_ = std::make_unique<CommandPool>();
+    }
+    const auto answer = std::make_shared<Result<GuestAgentReading>>(
+        Error{ErrorCode::busy, "too many guest agents are being asked"});
+    const auto tell = [this, answer, done = std::move(done)] {
+        post_([answer, done] { done(*answer); });
+    };
+    const bool taken = guest_agents_->post(vm, [this, vm, answer,
+                                                tell](CommandPool::Worker& worker) {
+        if (!worker.connection || virConnectIsAlive(worker.connection.get()) != 1) {
+            worker.connection.reset();
+            worker.connection = open_connection(options_.uri);
+        }
+        const DomainHandle domain(worker.connection ? virDomainLookupByUUIDString(
+                                                          worker.connection.get(), vm.uuid.c_str())
+                                                    : nullptr);
+        *answer = domain ? acma::host::read_guest_agent(domain.get())
+                         : Result<GuestAgentReading>(last_libvirt_error("domain"));
+        tell();
+    });
+    if (!taken) {
+        tell();
+    }
 }
 
 }  // namespace acma::host

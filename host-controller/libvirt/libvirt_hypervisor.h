@@ -38,6 +38,7 @@ class LibvirtHypervisor final : public Hypervisor {
     void set_policy(const VmId& vm, const Policy& policy, Done done) override;
     void write_note(const VmId& vm, const StateNote& note, Done done) override;
     void read_statistics(const VmId& vm, ReadStatistics order, StatisticsDone done) override;
+    void read_guest_agent(const VmId& vm, GuestAgentDone done) override;
 
   private:
     // What events said about a domain since it was last read.
@@ -100,6 +101,9 @@ class LibvirtHypervisor final : public Hypervisor {
     std::atomic<std::shared_ptr<virConnect>> connection_;  // written by the event thread
     int wake_fd_ = -1;
     CommandPool pool_;
+    // A guest that does not answer holds a worker for its time-outs: none of those above. Made when
+    // first needed.
+    std::unique_ptr<CommandPool> guest_agents_;
     std::jthread thread_;  // last: it uses all of the above
 };
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "host-controller/vm/guest_statistics.h"
 
+#include <algorithm>
 #include <utility>
 
 namespace acma::host {
@@ -10,6 +11,12 @@ namespace {
 constexpr Micros k_set_again_after{60'000'000};
 // libvirt answers at once, the guest within its period.
 constexpr Micros k_missing_after{20'000'000};
+// An answer takes six commands, of an agent that serves backups as well.
+constexpr Micros k_guest_agent_every{10'000'000};
+// A guest that is being backed up refuses files for minutes.
+constexpr Micros k_first_guest_agent_pause{120'000'000};
+constexpr Micros k_longest_guest_agent_pause{1'800'000'000};
+constexpr Micros k_guest_agent_fresh{25'000'000};
 }  // namespace
 
 std::optional<ReadStatistics> GuestStatistics::ask(bool may_set_period, Seconds period, Time now) {
@@ -47,10 +54,56 @@ void GuestStatistics::on_answer(const Result<MemoryStatistics>& answer, Time now
     }
 }
 
+bool GuestStatistics::ask_guest_agent(Time now) {
+    if (guest_agent_.asking || (guest_agent_.ask_at && now < *guest_agent_.ask_at)) {
+        return false;
+    }
+    return guest_agent_.asking = true;
+}
+
+void GuestStatistics::on_guest_agent(const Result<GuestAgentReading>& answer, Time now) {
+    GuestAgent& agent = guest_agent_;
+    agent.asking = false;
+    if (!answer) {
+        agent.wait =
+            std::clamp(agent.wait * 2, k_first_guest_agent_pause, k_longest_guest_agent_pause);
+        agent.ask_at = now + agent.wait;
+        agent.error = answer.error().message;
+        agent.last.reset();
+        agent.psi.reset();
+        return;
+    }
+    agent.error.clear();
+    agent.wait = Micros(0);
+    agent.ask_at = now + k_guest_agent_every;
+    agent.psi.reset();
+    if (agent.last && now > agent.read_at && answer->psi_some_total >= agent.last->psi_some_total) {
+        const Micros stalled = answer->psi_some_total - agent.last->psi_some_total;
+        agent.psi = std::min(
+            k_full_bp, ratio(BasisPoints(static_cast<uint64_t>(stalled.count())),
+                             BasisPoints(static_cast<uint64_t>((now - agent.read_at).count()))));
+    }
+    agent.last = *answer;
+    agent.read_at = now;
+}
+
+void GuestStatistics::add_guest_agent(sizing::Statistics& statistics, Time now) const {
+    if (!guest_agent_.last || now - guest_agent_.read_at >= k_guest_agent_fresh) {
+        return;
+    }
+    statistics.psi = guest_agent_.psi;
+    // An old driver does not tell it.
+    statistics.usable = statistics.usable ? statistics.usable : guest_agent_.last->usable;
+    statistics.unused = statistics.unused ? statistics.unused : guest_agent_.last->unused;
+}
+
 void GuestStatistics::forget() {
     const bool asking = asking_;
     const auto period_asked_at = period_asked_at_;
+    GuestAgent guest_agent = std::move(guest_agent_);
+    guest_agent.last.reset();
     *this = GuestStatistics();
+    guest_agent_ = std::move(guest_agent);
     asking_ = discard_ = asking;
     period_asked_at_ = period_asked_at;
 }
@@ -58,6 +111,10 @@ void GuestStatistics::forget() {
 const sizing::Decision& GuestStatistics::step(const sizing::Limits& limits, sizing::Sample sample,
                                               Time now) {
     sample.statistics = std::exchange(fresh_, std::nullopt);
+    if (sample.statistics) {
+        add_guest_agent(*sample.statistics, now);
+        told_ = sample.statistics;
+    }
     (void)sizing::step(limits, sample, state_, now);
     return state_.last;
 }

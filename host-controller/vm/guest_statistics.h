@@ -16,6 +16,10 @@ class GuestStatistics {
     // as we look; `period` is what the domain has (0: it tells them never).
     [[nodiscard]] std::optional<ReadStatistics> ask(bool may_set_period, Seconds period, Time now);
     void on_answer(const Result<MemoryStatistics>& answer, Time now);
+    // The same for the stock guest agent: every ten seconds, after a failure in minutes.
+    [[nodiscard]] bool ask_guest_agent(Time now);
+    void on_guest_agent(const Result<GuestAgentReading>& answer, Time now);
+    [[nodiscard]] const std::string& guest_agent_error() const { return guest_agent_.error; }
     // What is known is not used any more; an answer on its way neither.
     void forget();
 
@@ -29,6 +33,8 @@ class GuestStatistics {
     [[nodiscard]] std::optional<std::string> missing(Time now) const;
 
   private:
+    void add_guest_agent(sizing::Statistics& statistics, Time now) const;
+
     std::optional<Time> first_asked_at_;
     Time asked_at_;
     bool asking_ = false;
@@ -40,6 +46,17 @@ class GuestStatistics {
     Time told_at_;
     std::string error_;
     sizing::State state_;
+
+    struct GuestAgent {
+        bool asking = false;
+        std::optional<Time> ask_at;
+        Micros wait{0};
+        std::optional<GuestAgentReading> last;
+        Time read_at;
+        std::optional<BasisPoints> psi;  // between the last two
+        std::string error;
+    };
+    GuestAgent guest_agent_;
 };
 
 // Why the size is what it is, for people.

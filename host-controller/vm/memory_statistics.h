@@ -27,4 +27,16 @@ struct ReadStatistics {
     bool operator==(const ReadStatistics&) const = default;
 };
 
+// What the stock guest agent has read in the guest: /proc/pressure/memory and /proc/meminfo.
+struct GuestAgentReading {
+    Micros psi_some_total{0};
+    Bytes unused;
+    Bytes usable;
+};
+using GuestAgentDone = std::function<void(const Result<GuestAgentReading>&)>;
+
+struct ReadGuestAgent {
+    bool operator==(const ReadGuestAgent&) const = default;
+};
+
 }  // namespace acma::host

@@ -53,7 +53,7 @@ struct Tell {  // a line for the log
     bool operator==(const Tell&) const = default;
 };
 using Action = std::variant<TalkToAgent, LeaveAgent, WriteBalloon, WriteNote, MeasureHost,
-                            ReadStatistics, Tell>;
+                            ReadStatistics, ReadGuestAgent, Tell>;
 using Actions = std::vector<Action>;
 
 // --- the VM ---------------------------------------------------------------------------------
@@ -61,7 +61,8 @@ using Actions = std::vector<Action>;
 struct VmSettings {
     const std::vector<PolicyRule>* rules = nullptr;  // outlives the VM
     bool dry_run = false;
-    bool arbitrated = false;  // it keeps what it has until on_grant() says otherwise
+    bool ask_guest_agent = false;  // the stock one may be asked, where there is none of ours
+    bool arbitrated = false;       // it keeps what it has until on_grant() says otherwise
 };
 
 class Vm {
@@ -83,6 +84,8 @@ class Vm {
     [[nodiscard]] Actions on_host_bytes(const Result<HostBytes>& bytes, Now now);
     // What came of ReadStatistics.
     [[nodiscard]] Actions on_statistics(const Result<MemoryStatistics>& answer, Now now);
+    // What came of ReadGuestAgent.
+    void on_guest_agent(const Result<GuestAgentReading>& answer, Now now);
     [[nodiscard]] Actions tick(Now now);
     // The operator's: nothing is changed until that is over.
     [[nodiscard]] Actions pause(bool paused, Now now);

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "host-controller/vm/vm.h"
+#include "proto/text.h"
 
 namespace acma::host {
 
@@ -24,10 +25,22 @@ void Vm::size_by_statistics(Now now, Actions& actions) {
         statistics_.forget();
         unmark("no-statistics", now, actions);
         unmark("no-autodeflate", now, actions);
+        unmark("no-guest-agent", now, actions);
         return;
     }
     if (const auto order = statistics_.ask(acts(), facts_.statistics_period, now.mono)) {
         actions.emplace_back(*order);
+    }
+    if (settings_.ask_guest_agent && acts() && statistics_.ask_guest_agent(now.mono)) {
+        actions.emplace_back(ReadGuestAgent{});
+    }
+    if (const std::string& error = statistics_.guest_agent_error(); !error.empty()) {
+        mark("no-guest-agent",
+             "the stock guest agent cannot be asked, and is left alone for some minutes: " +
+                 proto::clean_text(error, 256),
+             now, actions);
+    } else {
+        unmark("no-guest-agent", now, actions);
     }
     step_statistics(now, actions);
     if (const auto missing = statistics_.missing(now.mono)) {
@@ -70,6 +83,10 @@ Actions Vm::on_statistics(const Result<MemoryStatistics>& answer, Now now) {
         step_statistics(now, actions);
     }
     return actions;
+}
+
+void Vm::on_guest_agent(const Result<GuestAgentReading>& answer, Now now) {
+    statistics_.on_guest_agent(answer, now.mono);
 }
 
 std::optional<arbiter::Needs> Vm::needs_by_statistics() const {

@@ -44,6 +44,8 @@ proto::VmSummary Vm::summary() const {
     if (claimed_) {
         view.agent_state = claimed_->status.state;
         view.psi = claimed_->status.psi;
+    } else if (statistics_.told()) {
+        view.psi = statistics_.told()->psi;
     }
     for (const auto& [what, message] : marks_) {
         view.marks.push_back(proto::Mark{what, message});

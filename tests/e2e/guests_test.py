@@ -2,9 +2,11 @@
 """Guests without an agent of ours, under the same policies."""
 
 import json
+import os
 import re
 
 from tests.rig.guest import Options
+from tests.rig.kernel import cache_dir
 from tests.rig.libvirt import Libvirt, Policy
 
 from .controller_test import _Host
@@ -13,7 +15,7 @@ from .harness import MIB, WORKLOAD, case, expect, wait_until
 
 def _plain(xml):
     """A domain as others make it: no channel of ours, no statistics."""
-    return re.sub(r"<channel type='unix'><target type='virtio' name='org.acma.agent.0'/></channel>|<stats period='1'/>", "", xml)
+    return re.sub(r"<channel type='unix'><target type='virtio' name=.org.acma.agent.0./></channel>|<stats period='1'/>", "", xml)
 
 
 def _vmstat(guest, key):
@@ -64,3 +66,21 @@ def a_rule_by_another_tools_metadata_holds_and_a_paused_guest_is_left_alone():
         libvirt.virsh("resume", "vm1")
         wait_until(lambda: host.actual("vm1") == 384 * MIB, 60, host.log)
         guest.run("true")
+
+
+@case(timeout_s=200)
+def the_stock_guest_agent_is_asked_for_pressure_where_the_operator_says_so():
+    port = "org.qemu.guest_agent.0"
+    options = Options(memory_mib=512, add=[os.path.join(cache_dir(), "qemu-ga", "qemu-ga")])
+
+    def with_port(xml):
+        return _plain(xml).replace("<serial", f"<channel type='unix'><target type='virtio' name='{port}'/></channel><serial", 1)
+
+    with Libvirt() as libvirt, libvirt.guest("vm1", options, policy=Policy("256MiB", "512MiB"), xml=with_port) as guest:
+        guest.run(f"mkdir -p /var/run; qemu-ga -m virtio-serial -p /dev/virtio-ports/{port} -d -f /run/qga.pid -t /run")
+        host = _Host(libvirt, 'qemu-ga = ["vm*"]\n')
+        host.wait_for("vm1", lambda vm: "psi_bp" in vm["vm"], "no pressure is known")
+        opened = guest.run("ls /proc/$(cat /run/qga.pid)/fd -l | grep -c /proc/ || true").strip()
+        expect(opened == "0", f"{opened} files are open")
+        guest.run("kill $(cat /run/qga.pid)")
+        host.wait_for("vm1", lambda vm: any(mark["what"] == "no-guest-agent" for mark in vm["vm"]["marks"]), "no mark")

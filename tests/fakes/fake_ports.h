@@ -44,6 +44,10 @@ class FakeHypervisor final : public host::Hypervisor {
                          host::StatisticsDone done) override {
         questions.push_back({vm, order, std::move(done)});
     }
+    std::deque<std::pair<host::VmId, host::GuestAgentDone>> guest_agents;
+    void read_guest_agent(const host::VmId& vm, host::GuestAgentDone done) override {
+        guest_agents.emplace_back(vm, std::move(done));
+    }
     // The oldest call ends; returns it.
     Call finish(const Status& outcome = {}) {
         Call call = std::move(calls.front());

@@ -88,6 +88,7 @@ TEST(ControllerConfig, NamesKeyAndLineOfWhatIsWrong) {
     EXPECT_THAT(error_of("log-level = \"loud\""), HasSubstr("log-level: 'loud'"));
     EXPECT_THAT(error_of("socket = \"x.sock\""), HasSubstr("socket: must be an absolute path"));
     EXPECT_THAT(error_of("channels = []"), HasSubstr("channels: must be a list"));
+    EXPECT_THAT(error_of("qemu-ga = true"), HasSubstr("qemu-ga: must be a list of names"));
     EXPECT_THAT(error_of("channels = [1]"), HasSubstr("channels: must be text"));
     EXPECT_THAT(error_of("rule = 1"), HasSubstr("rule: write each rule as [[rule]]"));
     EXPECT_THAT(error_of("a = = 1"), HasSubstr("controller.toml:1:"));

@@ -190,6 +190,61 @@ TEST_F(VmStatistics, WaitsForAnAgentThatIsConfiguredAndLeavesTheGuestToIt) {
     EXPECT_FALSE(vm_->detail(now()).statistics);
 }
 
+TEST(GuestAgentPace, AsksEveryTenSecondsAndAfterAFailureNotForMinutes) {
+    GuestStatistics statistics;
+    Time now{Seconds(1000)};
+    int asked = 0;
+    const auto run = [&](int seconds, const Result<GuestAgentReading>& answer) {
+        asked = 0;
+        for (int i = 0; i < seconds; ++i) {
+            now += Seconds(1);
+            if (statistics.ask_guest_agent(now)) {
+                ++asked;
+                statistics.on_guest_agent(answer, now);
+            }
+        }
+    };
+    run(100, GuestAgentReading{Micros(0), 1_GiB, 1_GiB});
+    EXPECT_EQ(asked, 10);
+    EXPECT_EQ(statistics.guest_agent_error(), "");
+    run(300, Error{ErrorCode::timeout, "frozen"});
+    EXPECT_EQ(asked, 2);
+    EXPECT_EQ(statistics.guest_agent_error(), "frozen");
+    run(36'000, Error{ErrorCode::timeout, "frozen"});
+    EXPECT_LE(asked, 24);
+    ASSERT_FALSE(statistics.ask_guest_agent(now));
+    run(1800, GuestAgentReading{Micros(0), 1_GiB, 1_GiB});
+    EXPECT_EQ(statistics.guest_agent_error(), "");
+}
+
+TEST(GuestAgentPace, DoesNotAskAnotherTimeBeforeTheAnswer) {
+    GuestStatistics statistics;
+    EXPECT_TRUE(statistics.ask_guest_agent(Time(Seconds(1))));
+    EXPECT_FALSE(statistics.ask_guest_agent(Time(Seconds(10'000))));
+}
+
+TEST(GuestAgentPace, TellsThePressureBetweenTwoReadings) {
+    GuestStatistics statistics;
+    Time now{Seconds(1000)};
+    const sizing::Limits limits{.min = 512_MiB, .max = 4_GiB, .psi = 100_bp, .yields_on_oom = true};
+    MemoryStatistics told;
+    told.told.usable = told.told.unused = 3_GiB;
+    const auto decide = [&] {
+        now += Seconds(2);
+        ++told.updated_s;
+        statistics.on_answer(told, now);
+        return statistics.step(limits, {.size = 4_GiB}, now);
+    };
+    statistics.on_guest_agent(GuestAgentReading{Seconds(1), 3_GiB, 3_GiB}, now);
+    (void)decide();
+    EXPECT_FALSE(decide().pressed);
+    now += Seconds(6);
+    statistics.on_guest_agent(GuestAgentReading{Micros(1'200'000), 3_GiB, 3_GiB}, now);
+    EXPECT_TRUE(decide().pressed) << "2 % of ten seconds";
+    now += Seconds(30);
+    EXPECT_FALSE(decide().pressed) << "that was long ago";
+}
+
 TEST_F(VmStatistics, StopsWhenThePolicySaysOff) {
     start();
     run(100);

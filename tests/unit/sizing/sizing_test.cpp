@@ -21,7 +21,7 @@ class Guest {
     Bytes cache = 400_MiB;  // of files; can be had
     Bytes swapped_in;
     uint64_t major_faults = 0;
-    std::optional<Micros> stalled;
+    std::optional<BasisPoints> psi;
     bool tells = true;
     bool tells_usable = true;
     bool follows = true;
@@ -56,7 +56,7 @@ class Guest {
         }
         told.swap_in_total = swapped_in;
         told.major_faults_total = major_faults;
-        told.psi_some_total = stalled;
+        told.psi = psi;
         return told;
     }
     Time now_{Seconds(1000)};
@@ -171,10 +171,10 @@ TEST(Sizing, TakesReadingFilesForPressureOnlyWhereMemoryIsShort) {
 
 TEST(Sizing, TrustsPsiWhereItIsKnown) {
     Guest guest;
-    guest.stalled = Micros(0);
+    guest.psi = 50_bp;
     guest.run(600);
     EXPECT_LE(guest.size, guest.work + 192_MiB);
-    *guest.stalled += Micros(100'000);  // 5 % of two seconds
+    guest.psi = 150_bp;
     EXPECT_EQ(guest.run(2).why, Why::pressed);
 }
 
@@ -220,7 +220,7 @@ RC_GTEST_PROP(Sizing, KeepsTheBoundsAndNeverTakesMoreThanAStepWhateverTheGuestSa
             sample.statistics = Statistics{.unused = any(), .usable = any()};
             sample.statistics->swap_in_total = any();
             sample.statistics->major_faults_total = *rc::gen::arbitrary<uint64_t>();
-            sample.statistics->psi_some_total = Micros(*rc::gen::arbitrary<uint32_t>());
+            sample.statistics->psi = BasisPoints(*rc::gen::arbitrary<uint32_t>());
         }
         const Decision decision = step(limits, sample, state, now);
         const Bytes next = decision.size.value_or(limits.max);
