@@ -550,6 +550,15 @@ void Vm::order_agent(Now now, Actions& actions) {
     } else {
         unmark("no-balloon", now, actions);
     }
+    if (policy_ && facts_.virtio_mem > Bytes(0)) {
+        mark("virtio-mem",
+             human(facts_.virtio_mem) +
+                 " that its virtio-mem devices have plugged is left alone, and counts beside its "
+                 "policy's bounds",
+             now, actions);
+    } else {
+        unmark("virtio-mem", now, actions);
+    }
     agent_connected_ = agent_connected_ && facts_.channel;
     check_agent(now, actions);
     const bool talk = facts_.channel && (policy_ || agent_order_ || must_withdraw());
