@@ -34,7 +34,8 @@ arbiter::Needs needs_of(const AgentStatus& status, const DomainFacts& facts, Bas
 arbiter::Guest Vm::claim(Now now) const {
     constexpr std::array<std::string_view, 6> k_distrust{"lying",    "stale",       "silent",
                                                          "flooding", "unreachable", "channel-held"};
-    arbiter::Guest guest{.own = (host_ ? host_->qemu_own : Bytes(0)) + facts_.virtio_mem, .grant = balloon_.target()};
+    arbiter::Guest guest{.own = (host_ ? host_->qemu_own : Bytes(0)) + facts_.virtio_mem,
+                         .grant = balloon_.target()};
     // A balloon that does not follow, or rose by itself, stops the guest from nothing.
     const bool follows = facts_.has_balloon && !balloon_.stuck(now.mono) && !balloon_.asked();
     guest.holds = follows ? balloon_.actual() : balloon_.ram();
