@@ -13,6 +13,7 @@
 #include "engine/policy/policy.h"
 #include "host-controller/metadata/domain_xml.h"
 #include "host-controller/vm/agent_events.h"
+#include "host-controller/vm/memory_statistics.h"
 
 namespace acma::host {
 
@@ -68,6 +69,10 @@ class Hypervisor {
     virtual void set_policy(const VmId& vm, const Policy& policy, Done done) = 0;
     // Live only: replaces our note.
     virtual void write_note(const VmId& vm, const StateNote& note, Done done) = 0;
+    // Of the guest's memory, as its balloon driver told them last.
+    virtual void read_statistics(const VmId& vm, ReadStatistics order, StatisticsDone done) = 0;
+    // Through the guest's stock agent: taints the domain.
+    virtual void read_guest_agent(const VmId& vm, GuestAgentDone done) = 0;
 };
 
 // Keeps a session with each agent that a VM talks to; tells what comes of it as AgentEvents.

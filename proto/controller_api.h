@@ -103,9 +103,22 @@ struct VmAgent {
 };
 
 // `acmactl show DOM`.
+// What the driver of its balloon tells of a guest without an agent, and what was made of it.
+struct VmStatistics {
+    Micros age{0};
+    std::optional<Bytes> unused;
+    std::optional<Bytes> usable;
+    std::optional<Bytes> swap_in_total;
+    std::optional<uint64_t> major_faults_total;
+    Bytes headroom;        // that it should have beyond what it uses
+    std::string decision;  // keeps, settles, shrinks, grows, pressed, stale, stuck, at-risk
+    std::string reason;    // a sentence
+    bool operator==(const VmStatistics&) const = default;
+};
 struct VmDetail {
     VmSummary vm;
     VmAgent agent;
+    std::optional<VmStatistics> statistics = {};  // none: it has an agent, or tells nothing
     bool operator==(const VmDetail&) const = default;
 };
 

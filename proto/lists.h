@@ -321,11 +321,27 @@ struct FieldList<VmAgent> {
 };
 
 template <>
+struct FieldList<VmStatistics> {
+    static constexpr std::string_view k_title = "statistics";
+    static constexpr std::array k_fields{
+        field<&VmStatistics::age>("age_us"),
+        field<&VmStatistics::unused>("unused_bytes"),
+        field<&VmStatistics::usable>("usable_bytes"),
+        field<&VmStatistics::swap_in_total>("swap_in_total_bytes"),
+        field<&VmStatistics::major_faults_total>("major_faults_total"),
+        field<&VmStatistics::headroom>("headroom_bytes"),
+        field<&VmStatistics::decision>("decision", bytes_to(k_max_word)),
+        field<&VmStatistics::reason>("reason", bytes_to(k_max_sentence)),
+    };
+};
+
+template <>
 struct FieldList<VmDetail> {
     static constexpr std::string_view k_title = "VM detail";
     static constexpr std::array k_fields{
         field<&VmDetail::vm>("vm"),
         field<&VmDetail::agent>("agent"),
+        field<&VmDetail::statistics>("statistics"),
     };
 };
 

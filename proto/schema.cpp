@@ -59,8 +59,8 @@ std::vector<ObjectInfo> wire_objects() {
 }
 
 std::vector<ObjectInfo> api_objects() {
-    return objects<VmList, HostSummary, VmSummary, Mark, VmDetail, VmAgent, Explanation,
-                   ExplainEntry, PolicyChange, UsageReport, UsageEntry, Reservation,
+    return objects<VmList, HostSummary, VmSummary, Mark, VmDetail, VmAgent, VmStatistics,
+                   Explanation, ExplainEntry, PolicyChange, UsageReport, UsageEntry, Reservation,
                    ReservationList, ReservationRequest, HistoryReport, HostPoint, VmHistory,
                    VmPoint, ApiError>();
 }

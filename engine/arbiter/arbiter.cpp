@@ -138,13 +138,15 @@ std::string_view to_string(Why why) {
 
 Decision arbitrate(const Host& host, const std::vector<Guest>& guests) {
     Bytes pool = host.budget - host.reserved;
-    Bytes taken;  // by promises in force, of everybody
+    Bytes taken;    // by promises in force, of everybody
+    Bytes granted;  // the same once everybody has followed
     Bytes beyond_pool;
     for (const Guest& guest : guests) {
         const Bytes fixed = guest.own + (guest.fixed ? promised(guest) : Bytes(0));
         beyond_pool += fixed - pool;
         pool -= fixed;
         taken += guest.own + promised(guest);
+        granted += guest.own + (guest.fixed ? promised(guest) : guest.grant);
     }
     FairShares shares(guests, pool);
     Decision decision{.lacking = shares.guarantee() + beyond_pool};
@@ -161,6 +163,7 @@ Decision arbitrate(const Host& host, const std::vector<Guest>& guests) {
     // What a guest holds already costs nothing, unless more is held than there is: a balloon that
     // is stuck may count for all RAM, and a grant must not grow into what is only feared.
     const bool beyond = taken > host.budget - host.reserved;
+    const bool over_granted = granted > host.budget - host.reserved;
     const auto costs_nothing = [beyond](const Guest& guest) {
         return beyond ? guest.grant : promised(guest);
     };
@@ -171,9 +174,10 @@ Decision arbitrate(const Host& host, const std::vector<Guest>& guests) {
     for (size_t i = 0; i < guests.size(); ++i) {
         const Guest& guest = guests[i];
         const Bytes fair = std::clamp(shares.fair()[i], std::min(guest.min, guest.max), guest.max);
-        // What is promised beyond the budget is given up, however little it is.
-        const bool inside =
-            guest.min <= guest.grant && guest.grant <= guest.max && !(beyond && fair < guest.grant);
+        // What is granted beyond the budget is given up, however little it is. Where a guest only
+        // lags behind its grant, a few MiB less for the others would not help.
+        const bool inside = guest.min <= guest.grant && guest.grant <= guest.max &&
+                            !(over_granted && fair < guest.grant);
         if (guest.fixed) {
             decision.grants.push_back({guest.grant, guest.grant, Why::fixed});
         } else if (inside &&

@@ -78,6 +78,20 @@ void add_agent(std::string& text, const proto::VmAgent& agent) {
     }
 }
 
+void add_statistics(std::string& text, const std::optional<proto::VmStatistics>& statistics) {
+    if (!statistics) {
+        return;
+    }
+    add(text, "balloon driver",
+        printable(statistics->decision) + ": " + printable(statistics->reason));
+    add(text, "  as of", human(statistics->age) + " ago");
+    add(text, "  memory",
+        "free " +
+            or_dash(statistics->unused.has_value(), human(statistics->unused.value_or(Bytes(0)))) +
+            ", usable " +
+            or_dash(statistics->usable.has_value(), human(statistics->usable.value_or(Bytes(0)))));
+}
+
 // " (from 4 GiB, to 2 GiB, psi_bp 3)".
 std::string in_brackets(const std::map<std::string, uint64_t>& numbers) {
     constexpr std::string_view k_bytes = "_bytes";
@@ -195,6 +209,7 @@ std::string render_detail(const proto::VmDetail& detail) {
                            : "not measured");
     add(text, "QEMU's own", human(vm.qemu_own));
     add_agent(text, detail.agent);
+    add_statistics(text, detail.statistics);
     for (const proto::Mark& mark : vm.marks) {
         add(text, "mark " + printable(mark.what), printable(mark.message));
     }

@@ -149,21 +149,30 @@ Status read_socket(const toml::node& node, const Place& place, ControllerConfig&
     return {};
 }
 
-Status read_names(const toml::node& node, const Place& place, std::vector<std::string>& field) {
-    const toml::array* list = node.as_array();
-    if (list == nullptr || list->empty()) {
-        return place.error("must be a list of names");
+Status read_texts(const toml::node& node, const Place& place, std::string_view what,
+                  std::vector<std::string>& field) {
+    const toml::array* texts = node.as_array();
+    if (texts == nullptr || texts->empty()) {
+        return place.error("must be a list of " + std::string(what));
     }
-    std::vector<std::string> names;
-    for (const toml::node& each : *list) {
-        std::string name;
-        if (Status done = read_text(each, place, name); !done) {
+    std::vector<std::string> found;
+    for (const toml::node& text : *texts) {
+        std::string value;
+        if (Status done = read_text(text, place, value); !done) {
             return done;
         }
-        names.push_back(name);
+        found.push_back(value);
     }
-    field = std::move(names);
+    field = std::move(found);
     return {};
+}
+
+Status read_guest_agents(const toml::node& node, const Place& place, ControllerConfig& config) {
+    return read_texts(node, place, "names of domains (globs)", config.guest_agents);
+}
+
+Status read_channels(const toml::node& node, const Place& place, ControllerConfig& config) {
+    return read_texts(node, place, "channel names", config.channels);
 }
 
 Status read_host_reserve(const toml::node& node, const Place& place, ControllerConfig& config) {
@@ -291,6 +300,50 @@ Status read_rule_field(const toml::node& node, const Place& place, std::string_v
     return set ? set : place.error(set.error().message);
 }
 
+// metadata = { namespace = "...", path = "instance/flavor/@name", value = "m1.*" }
+Status read_metadata_match(const toml::node& node, const Place& place, PolicyRule& rule) {
+    const toml::table* table = node.as_table();
+    if (table == nullptr) {
+        return place.error("must be { namespace = \"...\", path = \"...\", value = \"...\" }");
+    }
+    PolicyRule::MetadataMatch match;
+    for (const auto& [key, value] : *table) {
+        const Place inner{place.file, place.key + "." + std::string(key.str()), value.source()};
+        Status done;
+        if (key.str() == "namespace") {
+            done = read_text(value, inner, match.where.ns);
+        } else if (key.str() == "path") {
+            done = read_text(value, inner, match.where.path);
+            if (const Status path = check_metadata_path(match.where.path); done && !path) {
+                done = inner.error(path.error().message);
+            }
+        } else if (key.str() == "value") {
+            done = read_text(value, inner, match.value_glob);
+        } else {
+            done = inner.error("unknown key; known are namespace, path, value");
+        }
+        if (!done) {
+            return done;
+        }
+    }
+    for (const auto& [name, text] :
+         {std::pair("namespace", &match.where.ns), std::pair("path", &match.where.path),
+          std::pair("value", &match.value_glob)}) {
+        if (text->empty()) {
+            return place.error(std::string(name) + " is missing");
+        }
+    }
+    rule.metadata = std::move(match);
+    return {};
+}
+
+std::string label_of(const PolicyRule& rule) {
+    if (rule.name_glob) {
+        return *rule.name_glob;
+    }
+    return rule.uuid ? *rule.uuid : rule.metadata->where.path + "=" + rule.metadata->value_glob;
+}
+
 Result<PolicyRule> read_rule(const toml::table& table, std::string_view file) {
     PolicyRule rule;
     PolicyPatch patch;
@@ -307,6 +360,8 @@ Result<PolicyRule> read_rule(const toml::table& table, std::string_view file) {
             if (done && !is_uuid(text)) {
                 done = place.error("'" + text + "' is not a UUID");
             }
+        } else if (key.str() == "metadata") {
+            done = read_metadata_match(node, place, rule);
         } else {
             done = read_rule_field(node, place, key.str(), patch);
         }
@@ -315,8 +370,8 @@ Result<PolicyRule> read_rule(const toml::table& table, std::string_view file) {
         }
     }
     const Place whole{file, "rule", table.source()};
-    if (!rule.name_glob && !rule.uuid) {
-        return whole.error("needs name (a glob such as \"web-*\") or uuid");
+    if (!rule.name_glob && !rule.uuid && !rule.metadata) {
+        return whole.error("needs name (a glob such as \"web-*\"), uuid or metadata");
     }
     // A rule may hit a VM whose owner never heard of ACMA: without a mode it only observes.
     const Result<Policy> policy = complete(patch, Mode::observe);
@@ -324,7 +379,7 @@ Result<PolicyRule> read_rule(const toml::table& table, std::string_view file) {
         return whole.error(policy.error().message);
     }
     rule.policy = *policy;
-    rule.label = rule.name_glob ? *rule.name_glob : *rule.uuid;
+    rule.label = label_of(rule);
     return rule;
 }
 
@@ -348,7 +403,7 @@ Status read_rules(const toml::node& node, const Place& place, ControllerConfig& 
 
 using Reader = Status (*)(const toml::node&, const Place&, ControllerConfig&);
 // The one list of keys.
-constexpr std::array<std::pair<std::string_view, Reader>, 15> k_keys{{
+constexpr std::array<std::pair<std::string_view, Reader>, 16> k_keys{{
     {"connect", [](const toml::node& node, const Place& place,
                    ControllerConfig& config) { return read_text(node, place, config.connect); }},
     {"socket", read_socket},
@@ -359,15 +414,15 @@ constexpr std::array<std::pair<std::string_view, Reader>, 15> k_keys{{
     {"listen", read_listen},
     {"listen-names",
      [](const toml::node& node, const Place& place, ControllerConfig& config) {
-         return read_names(node, place, config.listen_names);
+         return read_texts(node, place, "names", config.listen_names);
      }},
     {"log-level",
      [](const toml::node& node, const Place& place, ControllerConfig& config) {
          return read_level(node, place, config.log_level);
      }},
     {"log-levels", read_log_levels},
-    {"channels", [](const toml::node& node, const Place& place,
-                    ControllerConfig& config) { return read_names(node, place, config.channels); }},
+    {"channels", read_channels},
+    {"qemu-ga", read_guest_agents},
     {"host-reserve", read_host_reserve},
     {"swap-out-limit", read_swap_out_limit},
     {"usage-database", read_usage_database},
@@ -485,14 +540,46 @@ Result<ControllerConfig> load_config(const std::filesystem::path& path,
     return config;
 }
 
+namespace {
+bool metadata_fits(const PolicyRule& rule, const ForeignMetadata& metadata) {
+    if (!rule.metadata) {
+        return true;
+    }
+    const auto found = metadata.find(rule.metadata->where);
+    return found != metadata.end() &&
+           std::any_of(found->second.begin(), found->second.end(),
+                       [&glob = rule.metadata->value_glob](const std::string& value) {
+                           return fnmatch(glob.c_str(), value.c_str(), 0) == 0;
+                       });
+}
+}  // namespace
+
+bool fits_any(const std::vector<std::string>& globs, std::string_view name) {
+    const std::string text(name);
+    return std::any_of(globs.begin(), globs.end(), [&text](const std::string& glob) {
+        return fnmatch(glob.c_str(), text.c_str(), 0) == 0;
+    });
+}
+
+std::vector<MetadataPath> metadata_paths(const std::vector<PolicyRule>& rules) {
+    std::vector<MetadataPath> paths;
+    for (const PolicyRule& rule : rules) {
+        if (rule.metadata &&
+            std::find(paths.begin(), paths.end(), rule.metadata->where) == paths.end()) {
+            paths.push_back(rule.metadata->where);
+        }
+    }
+    return paths;
+}
+
 const PolicyRule* match_rule(const std::vector<PolicyRule>& rules, std::string_view name,
-                             std::string_view uuid) {
+                             std::string_view uuid, const ForeignMetadata& metadata) {
     const std::string domain(name);
     for (const PolicyRule& rule : rules) {
         const bool name_fits =
             !rule.name_glob || fnmatch(rule.name_glob->c_str(), domain.c_str(), 0) == 0;
         const bool uuid_fits = !rule.uuid || *rule.uuid == uuid;
-        if (name_fits && uuid_fits) {
+        if (name_fits && uuid_fits && metadata_fits(rule, metadata)) {
             return &rule;
         }
     }

@@ -13,14 +13,22 @@
 
 #include "engine/base/result.h"
 #include "engine/policy/policy.h"
+#include "host-controller/metadata/foreign_metadata.h"
 
 namespace acma::host {
 
 // A policy for domains that have none in their metadata. The first rule that matches counts.
 struct PolicyRule {
-    std::string label;  // how `acmactl show` calls it: the name glob or the UUID
+    // How `acmactl show` calls it: the name glob, the UUID, or the metadata's path and value.
+    std::string label;
     std::optional<std::string> name_glob;
     std::optional<std::string> uuid;
+    struct MetadataMatch {
+        MetadataPath where;
+        std::string value_glob;
+        bool operator==(const MetadataMatch&) const = default;
+    };
+    std::optional<MetadataMatch> metadata;  // another tool's
     Policy policy;
     bool operator==(const PolicyRule&) const = default;
 };
@@ -52,6 +60,7 @@ struct ControllerConfig {
     Micros usage_retention = std::chrono::days(400);
     std::string decision_log;          // empty: none
     Bytes decision_log_size = 64_MiB;  // of each of the two files
+    std::vector<std::string> guest_agents;  // names (globs) whose stock guest agent may be asked
     std::vector<PolicyRule> rules;
     std::vector<std::string> files;  // that it was read from; none: defaults
     bool operator==(const ControllerConfig&) const = default;
@@ -71,6 +80,13 @@ enum class ConfigFile { may_be_missing, must_exist };
 
 // The rule for a domain without a policy of its own, or nullptr.
 [[nodiscard]] const PolicyRule* match_rule(const std::vector<PolicyRule>& rules,
-                                           std::string_view name, std::string_view uuid);
+                                           std::string_view name, std::string_view uuid,
+                                           const ForeignMetadata& metadata = {});
+
+// One of these globs fits.
+[[nodiscard]] bool fits_any(const std::vector<std::string>& globs, std::string_view name);
+
+// What rules look at in other tools' metadata.
+[[nodiscard]] std::vector<MetadataPath> metadata_paths(const std::vector<PolicyRule>& rules);
 
 }  // namespace acma::host

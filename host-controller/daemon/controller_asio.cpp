@@ -50,7 +50,7 @@ Controller::Controller(asio::io_context& context, const ControllerConfig& config
                        asio::post(context_, [this, vm, bytes] { fleet_.on_host_bytes(vm, bytes); });
                    }),
       hypervisor_(
-          LibvirtHypervisor::Options{config.connect, config.channels},
+          LibvirtHypervisor::Options{config.connect, config.channels, metadata_paths(config.rules)},
           [this](HypervisorEvent event) {
               asio::post(context_,
                          [this, event = std::move(event)] { fleet_.on_hypervisor(event); });
@@ -58,7 +58,8 @@ Controller::Controller(asio::io_context& context, const ControllerConfig& config
           [this](std::function<void()> work) { asio::post(context_, std::move(work)); }),
       wake_(context),
       fleet_(
-          Fleet::Settings{config.rules, config.host_reserve, config.swap_out_limit, dry_run},
+          Fleet::Settings{config.rules, config.host_reserve, config.swap_out_limit, dry_run,
+                          config.guest_agents},
           Fleet::Outside{
               hypervisor_, agents_, host_memory_, read_clocks, say(*log, "vms", config),
               [this](Micros delay) {

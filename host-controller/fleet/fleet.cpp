@@ -102,6 +102,7 @@ void Fleet::seen(const DomainFacts& facts, bool policy_written) {
     }
     const VmSettings settings{.rules = &settings_.rules,
                               .dry_run = settings_.dry_run,
+                              .ask_guest_agent = fits_any(settings_.guest_agents, facts.name),
                               .arbitrated = host_.mem_total > Bytes(0)};
     if (const auto used = reservations_.use(facts.name, facts.vm.uuid)) {
         log(false, facts.name + ": the " + human(used->size) +
@@ -205,7 +206,7 @@ void Fleet::watch_host(Now now) {
 }
 
 void Fleet::arbitrate_soon(Now now) {
-    if (wakes_) {
+    if (wakes_ || !outside_.wake) {
         return;
     }
     const Micros since = now.mono - arbitrated_at_;
@@ -273,6 +274,8 @@ void Fleet::carry_out(const VmId& id, const Actions& actions) {
                        [this, &id, &name](const MeasureHost& a) {
                            outside_.host_memory.watch(id, name, a.ram_blocks);
                        },
+                       [this, &id](const ReadStatistics& a) { read_statistics(id, a); },
+                       [this, &id](const ReadGuestAgent&) { read_guest_agent(id); },
                        [this, &name](const Tell& a) { log(a.warning, name + ": " + a.text); },
                    },
                    action);
@@ -287,6 +290,26 @@ void Fleet::write_balloon(const VmId& id, Bytes target) {
             carry_out(id, vm->second.on_balloon_written(outcome, target, outside_.clock()));
         }
     });
+}
+
+void Fleet::read_statistics(const VmId& id, ReadStatistics order) {
+    const auto run = vms_.at(id).facts().id;
+    outside_.hypervisor.read_statistics(
+        id, order, [this, id, run](const Result<MemoryStatistics>& answer) {
+            if (const auto vm = vms_.find(id); vm != vms_.end() && vm->second.facts().id == run) {
+                carry_out(id, vm->second.on_statistics(answer, outside_.clock()));
+            }
+        });
+}
+
+void Fleet::read_guest_agent(const VmId& id) {
+    const auto run = vms_.at(id).facts().id;
+    outside_.hypervisor.read_guest_agent(
+        id, [this, id, run](const Result<GuestAgentReading>& answer) {
+            if (const auto vm = vms_.find(id); vm != vms_.end() && vm->second.facts().id == run) {
+                vm->second.on_guest_agent(answer, outside_.clock());
+            }
+        });
 }
 
 // Without the note a restarted controller may take our own target for somebody else's, which only

@@ -32,7 +32,8 @@ class Fleet {
         HostMemory& host_memory;
         std::function<Now()> clock;
         std::function<void(bool warning, const std::string& text)> log;
-        std::function<void(Micros delay)> wake;  // calls on_wake() once, so much later
+        // Calls on_wake() once, so much later; may be empty, then only the second counts.
+        std::function<void(Micros delay)> wake = {};
         // Gets each cycle of the arbiter; may be empty.
         std::function<void(arbiter::Record record)> record = {};
     };
@@ -41,6 +42,7 @@ class Fleet {
         std::optional<Bytes> host_reserve;  // none: a sixteenth of the host's memory
         Bytes swap_out_limit;               // of all VMs together, in a second
         bool dry_run = false;
+        std::vector<std::string> guest_agents = {};  // names (globs) whose stock one may be asked
     };
     Fleet(Settings settings, Outside outside);
 
@@ -95,6 +97,8 @@ class Fleet {
     void carry_out(const VmId& vm, const Actions& actions);
     void write_balloon(const VmId& vm, Bytes target);
     void write_note(const VmId& vm, const StateNote& note);
+    void read_statistics(const VmId& vm, ReadStatistics order);
+    void read_guest_agent(const VmId& vm);
     void log(bool warning, const std::string& text) { outside_.log(warning, text); }
     [[nodiscard]] proto::Reservation show(const arbiter::Reservation& reservation) const;
     [[nodiscard]] std::optional<Policy> policy_to_change(const VmId& vm) const;

@@ -12,6 +12,8 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "host-controller/libvirt/domain_statistics.h"
+#include "host-controller/libvirt/guest_files.h"
 #include "host-controller/metadata/policy_xml.h"
 #include "platform/clock.h"
 
@@ -162,8 +164,9 @@ void LibvirtHypervisor::disconnect(const std::string& why) {
 }
 
 void LibvirtHypervisor::register_events() {
-    const std::array<std::pair<int, virConnectDomainEventGenericCallback>, 8> wanted{{
+    const std::array<std::pair<int, virConnectDomainEventGenericCallback>, 9> wanted{{
         {VIR_DOMAIN_EVENT_ID_LIFECYCLE, generic(&on_lifecycle)},
+        {VIR_DOMAIN_EVENT_ID_REBOOT, generic(&on_reboot)},
         {VIR_DOMAIN_EVENT_ID_METADATA_CHANGE, generic(&on_metadata)},
         {VIR_DOMAIN_EVENT_ID_BALLOON_CHANGE, generic(&on_balloon)},
         {VIR_DOMAIN_EVENT_ID_DEVICE_ADDED, generic(&on_device)},
@@ -218,6 +221,7 @@ void LibvirtHypervisor::read_pending() {
             retry(vm, pending, read.error());
         } else if (*read == Read::gone) {
             virtio_mem_.erase(vm);
+            booted_.erase(vm);
             sink_(DomainGone{vm, "it was stopped"});
         }
     }
@@ -256,7 +260,7 @@ Result<DomainFacts> LibvirtHypervisor::facts_of(virDomainPtr domain) {
     if (!live) {
         return last_libvirt_error("reading domain XML");
     }
-    Result<DomainFacts> facts = read_domain_xml(live.get(), options_.channels);
+    Result<DomainFacts> facts = read_domain_xml(live.get(), options_.channels, options_.foreign);
     if (!facts) {
         return facts.error();
     }
@@ -264,6 +268,13 @@ Result<DomainFacts> LibvirtHypervisor::facts_of(virDomainPtr domain) {
     if (facts->persistent) {
         const LibvirtText inactive(virDomainGetXMLDesc(domain, VIR_DOMAIN_XML_INACTIVE));
         facts->start_target = inactive ? read_start_target(inactive.get()) : std::nullopt;
+    }
+    int state = 0;
+    if (virDomainGetState(domain, &state, nullptr, 0) == 0) {
+        facts->paused = state == VIR_DOMAIN_PAUSED || state == VIR_DOMAIN_PMSUSPENDED;
+    }
+    if (const auto booted = booted_.find(facts->vm); booted != booted_.end()) {
+        facts->booted_at = booted->second;
     }
     virtio_mem_[facts->vm] = facts->virtio_mem;
     return facts;
@@ -321,9 +332,18 @@ void LibvirtHypervisor::on_lifecycle(virConnectPtr, virDomainPtr domain, int eve
                                      void* self) {
     auto* hypervisor = static_cast<LibvirtHypervisor*>(self);
     hypervisor->note(domain, {});
+    if (event == VIR_DOMAIN_EVENT_STARTED && detail == VIR_DOMAIN_EVENT_STARTED_BOOTED) {
+        hypervisor->booted_[id_of(domain)] = platform::now();
+    }
     if (event == VIR_DOMAIN_EVENT_RESUMED && detail == VIR_DOMAIN_EVENT_RESUMED_POSTCOPY) {
         hypervisor->migrates(domain);  // it runs here, and its memory still comes
     }
+}
+
+void LibvirtHypervisor::on_reboot(virConnectPtr, virDomainPtr domain, void* self) {
+    auto* hypervisor = static_cast<LibvirtHypervisor*>(self);
+    hypervisor->booted_[id_of(domain)] = platform::now();
+    hypervisor->note(domain, {});
 }
 
 // QEMU calls a save and a snapshot with memory a migration too.
@@ -448,6 +468,52 @@ void LibvirtHypervisor::write_note(const VmId& vm, const StateNote& note, Done d
                                VIR_DOMAIN_AFFECT_LIVE);
         },
         done);
+}
+
+void LibvirtHypervisor::read_statistics(const VmId& vm, ReadStatistics order, StatisticsDone done) {
+    const auto found = std::make_shared<MemoryStatistics>();
+    post_call(
+        vm,
+        [order, found](virDomainPtr domain) -> Status {
+            Result<MemoryStatistics> read = domain_statistics(domain, order);
+            if (!read) {
+                return read.error();
+            }
+            *found = *read;
+            return {};
+        },
+        [found, done = std::move(done)](const Status& outcome) {
+            done(outcome ? Result<MemoryStatistics>(*found)
+                         : Result<MemoryStatistics>(outcome.error()));
+        });
+}
+
+// Each worker has a connection of its own: libvirtd serves five calls of one client at a time.
+void LibvirtHypervisor::read_guest_agent(const VmId& vm, GuestAgentDone done) {
+    if (!guest_agents_) {
+        guest_agents_ = std::make_unique<CommandPool>();
+    }
+    const auto answer = std::make_shared<Result<GuestAgentReading>>(
+        Error{ErrorCode::busy, "too many guest agents are being asked"});
+    const auto tell = [this, answer, done = std::move(done)] {
+        post_([answer, done] { done(*answer); });
+    };
+    const bool taken = guest_agents_->post(vm, [this, vm, answer,
+                                                tell](CommandPool::Worker& worker) {
+        if (!worker.connection || virConnectIsAlive(worker.connection.get()) != 1) {
+            worker.connection.reset();
+            worker.connection = open_connection(options_.uri);
+        }
+        const DomainHandle domain(worker.connection ? virDomainLookupByUUIDString(
+                                                          worker.connection.get(), vm.uuid.c_str())
+                                                    : nullptr);
+        *answer = domain ? acma::host::read_guest_agent(domain.get())
+                         : Result<GuestAgentReading>(last_libvirt_error("domain"));
+        tell();
+    });
+    if (!taken) {
+        tell();
+    }
 }
 
 }  // namespace acma::host

@@ -22,7 +22,8 @@ class LibvirtHypervisor final : public Hypervisor {
   public:
     struct Options {
         std::string uri;
-        std::vector<std::string> channels;  // names, in order of preference
+        std::vector<std::string> channels;       // names, in order of preference
+        std::vector<MetadataPath> foreign = {};  // what rules look at
     };
     // Both are called on libvirt's threads; they only hand over (asio::post) and return.
     using Sink = std::function<void(HypervisorEvent)>;
@@ -36,6 +37,8 @@ class LibvirtHypervisor final : public Hypervisor {
     void set_balloon(const VmId& vm, Bytes target, Done done) override;
     void set_policy(const VmId& vm, const Policy& policy, Done done) override;
     void write_note(const VmId& vm, const StateNote& note, Done done) override;
+    void read_statistics(const VmId& vm, ReadStatistics order, StatisticsDone done) override;
+    void read_guest_agent(const VmId& vm, GuestAgentDone done) override;
 
   private:
     // What events said about a domain since it was last read.
@@ -64,6 +67,7 @@ class LibvirtHypervisor final : public Hypervisor {
 
     // Callbacks from libvirt: they only note, since a callback must not call libvirt at length.
     static void on_lifecycle(virConnectPtr, virDomainPtr domain, int event, int detail, void* self);
+    static void on_reboot(virConnectPtr, virDomainPtr domain, void* self);
     static void on_migration(virConnectPtr, virDomainPtr domain, int iteration, void* self);
     static void on_metadata(virConnectPtr, virDomainPtr domain, int type, const char* uri,
                             void* self);
@@ -87,7 +91,8 @@ class LibvirtHypervisor final : public Hypervisor {
     std::map<VmId, Pending> pending_;
     std::map<VmId, Bytes> virtio_mem_;  // of each known domain: libvirt counts it as "current"
     std::set<VmId> migrating_;
-    std::string closed_;  // why the connection was closed, if it was
+    std::map<VmId, Time> booted_;  // when it was seen to start, or to be reset
+    std::string closed_;           // why the connection was closed, if it was
     Millis retry_in_{0};
     Time next_poll_;
     Time next_try_;
@@ -96,6 +101,9 @@ class LibvirtHypervisor final : public Hypervisor {
     std::atomic<std::shared_ptr<virConnect>> connection_;  // written by the event thread
     int wake_fd_ = -1;
     CommandPool pool_;
+    // A guest that does not answer holds a worker for its time-outs: none of those above. Made when
+    // first needed.
+    std::unique_ptr<CommandPool> guest_agents_;
     std::jthread thread_;  // last: it uses all of the above
 };
 

@@ -106,6 +106,31 @@ void read_balloon(const pugi::xml_node& devices, DomainFacts& facts) {
     const pugi::xml_node balloon = devices.child("memballoon");
     const std::string_view model = balloon.attribute("model").value();
     facts.has_balloon = !model.empty() && model != "none";
+    facts.balloon_deflates = std::string_view(balloon.attribute("autodeflate").value()) == "on";
+    facts.statistics_period = Seconds(balloon.child("stats").attribute("period").as_uint());
+}
+
+// Devices that read and write the guest's memory without its page tables pin all of it. One of the
+// SCSI or USB kind goes through QEMU.
+bool pins_memory(const pugi::xml_node& devices) {
+    for (const pugi::xml_node& device : devices.children("hostdev")) {
+        const std::string_view type = device.attribute("type").value();
+        if (type == "pci" || type == "mdev") {
+            return true;
+        }
+    }
+    for (const pugi::xml_node& interface : devices.children("interface")) {
+        const std::string_view type = interface.attribute("type").value();
+        if (type == "hostdev" || type == "vdpa") {
+            return true;
+        }
+    }
+    for (const pugi::xml_node& disk : devices.children("disk")) {
+        if (std::string_view(disk.attribute("type").value()) == "vhostvdpa") {
+            return true;
+        }
+    }
+    return false;
 }
 
 std::optional<uint64_t> read_id(const pugi::xml_node& domain) {
@@ -126,7 +151,8 @@ std::pair<size_t, size_t> line_and_column(std::string_view text, ptrdiff_t offse
 }  // namespace
 
 Result<DomainFacts> read_domain_xml(std::string_view live_xml,
-                                    const std::vector<std::string>& channels) {
+                                    const std::vector<std::string>& channels,
+                                    const std::vector<MetadataPath>& foreign) {
     pugi::xml_document document;
     const pugi::xml_parse_result parsed = document.load_buffer(live_xml.data(), live_xml.size());
     if (!parsed) {
@@ -153,11 +179,14 @@ Result<DomainFacts> read_domain_xml(std::string_view live_xml,
     const std::optional<Bytes> current = element_size(domain.child("currentMemory"));
     facts.current = current ? *current - extra.virtio_mem_current : facts.ram;
     facts.huge_pages = !domain.child("memoryBacking").child("hugepages").empty();
+    facts.locked_memory = !domain.child("memoryBacking").child("locked").empty();
+    facts.pins_memory = pins_memory(devices);
     read_balloon(devices, facts);
     facts.channel = find_channel(devices, channels);
 
     facts.policy = read_policy(domain.child("metadata"));
     facts.note = read_state_note(domain.child("metadata"));
+    facts.foreign = read_foreign_metadata(domain.child("metadata"), foreign);
     return facts;
 }
 

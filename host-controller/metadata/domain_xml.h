@@ -13,6 +13,7 @@
 #include "engine/base/result.h"
 #include "engine/base/units.h"
 #include "engine/policy/policy.h"
+#include "host-controller/metadata/foreign_metadata.h"
 #include "host-controller/metadata/policy_xml.h"
 
 namespace acma::host {
@@ -34,19 +35,29 @@ struct DomainFacts {
     Bytes virtio_mem;               // plugged by virtio-mem devices; part of libvirt's "current"
     Bytes current;                  // RAM - what the balloon holds, now
     bool huge_pages = false;        // its RAM is in a pool of huge pages (hugetlb)
+    bool pins_memory = false;       // for a device of the host (VFIO, vDPA)
+    bool locked_memory = false;     // <memoryBacking><locked/>
+    // Not in the XML; libvirt says them:
+    bool paused = false;
+    std::optional<Time> booted_at;  // started, or reset, while we looked
+
     bool has_balloon = false;
+    bool balloon_deflates = false;  // autodeflate: when the guest would else kill a process
+    Seconds statistics_period{0};   // how often its driver tells statistics; 0: never
     // The host's unix socket of the first of the channel names asked for.
     std::optional<std::string> channel;
 
     Result<std::optional<Policy>> policy{std::optional<Policy>()};
-    StateNote note;  // our own
+    StateNote note;           // our own
+    ForeignMetadata foreign;  // of what was asked for
     // <currentMemory> of the persistent XML: the target that libvirt itself gave at start.
     std::optional<Bytes> start_target;
 };
 
 // Channel names in order of preference. An error names the element that is missing or malformed.
 [[nodiscard]] Result<DomainFacts> read_domain_xml(std::string_view live_xml,
-                                                  const std::vector<std::string>& channels);
+                                                  const std::vector<std::string>& channels,
+                                                  const std::vector<MetadataPath>& foreign = {});
 
 // <currentMemory> of an inactive XML, without what virtio-mem has.
 [[nodiscard]] std::optional<Bytes> read_start_target(std::string_view inactive_xml);

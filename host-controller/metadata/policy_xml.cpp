@@ -7,6 +7,7 @@
 #include <pugixml.hpp>
 
 #include "host-controller/metadata/policy_patch.h"
+#include "host-controller/metadata/xml_names.h"
 
 namespace acma::host {
 
@@ -17,31 +18,6 @@ constexpr std::string_view k_acts = "acts";
 constexpr size_t k_max_element = 16 * 1024;
 // An operator may nest metadata of other tools; ours is a direct child of <metadata>.
 constexpr std::string_view k_acma_namespaces = "urn:acma:policy";
-
-struct QName {
-    std::string_view prefix;
-    std::string_view local;
-};
-
-QName split(std::string_view name) {
-    const size_t colon = name.find(':');
-    if (colon == std::string_view::npos) {
-        return {"", name};
-    }
-    return {name.substr(0, colon), name.substr(colon + 1)};
-}
-
-// pugixml does not resolve namespaces: look for the nearest declaration of the prefix.
-std::string_view namespace_of(pugi::xml_node node, std::string_view prefix) {
-    const std::string declaration =
-        prefix.empty() ? std::string("xmlns") : "xmlns:" + std::string(prefix);
-    for (; node; node = node.parent()) {
-        if (const pugi::xml_attribute found = node.attribute(declaration.c_str())) {
-            return found.value();
-        }
-    }
-    return {};
-}
 
 bool is_namespace_declaration(std::string_view name) {
     return name == "xmlns" || name.starts_with("xmlns:");

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "host-controller/vm/claims.h"
+#include "host-controller/vm/left_alone.h"
 #include "proto/client_session.h"
 #include "proto/text.h"
 
@@ -42,7 +43,7 @@ ChosenPolicy policy_for(const DomainFacts& facts, const std::vector<PolicyRule>&
     if (facts.policy && *facts.policy) {
         return {**facts.policy, "metadata"};
     }
-    if (const PolicyRule* rule = match_rule(rules, facts.name, facts.vm.uuid);
+    if (const PolicyRule* rule = match_rule(rules, facts.name, facts.vm.uuid, facts.foreign);
         facts.policy && rule != nullptr) {
         return {rule->policy, "rule " + rule->label};
     }
@@ -91,7 +92,8 @@ Vm::Vm(VmSettings settings, DomainFacts facts, Now now)
     : settings_(settings),
       facts_(std::move(facts)),
       note_(facts_.note),
-      balloon_(balloon_start(facts_, *settings_.rules), now.mono) {
+      balloon_(balloon_start(facts_, *settings_.rules), now.mono),
+      found_at_(now.mono) {
     if (settings_.arbitrated) {
         grant_ = arbiter::Grant{.size = balloon_.target(), .fair = balloon_.target()};
     }
@@ -237,7 +239,14 @@ Actions Vm::on_host_bytes(const Result<HostBytes>& bytes, Now now) {
 }
 
 Actions Vm::tick(Now now) {
-    Actions actions = on_balloon(facts_.current, now);
+    Actions actions;
+    if (check_left_alone(now, actions)) {
+        order_agent(now, actions);
+    }
+    size_by_statistics(now, actions);
+    for (Action& action : on_balloon(facts_.current, now)) {
+        actions.push_back(std::move(action));
+    }
     if (policy_ && balloon_.stuck(now.mono)) {
         mark("balloon-stuck",
              "the guest does not follow: its balloon target is " + human(balloon_.target()) +
@@ -304,15 +313,38 @@ void Vm::choose_policy(Now now, Actions& actions) {
                     now, actions);
         }
     }
+    check_left_alone(now, actions);
     decide_balloon(now, actions);
     order_agent(now, actions);
+}
+
+bool Vm::check_left_alone(Now now, Actions& actions) {
+    const bool shim =
+        claimed_ && (!claimed_->status.scaling.empty() || claimed_->status.owned > Bytes(0));
+    const bool answers =
+        agent_connected_ && (!facts_.booted_at || agent_up_at_ > *facts_.booted_at);
+    const auto reasons = reasons_to_leave_alone(
+        facts_, {.has_shim = shim, .agent_answers = answers, .now = now.mono});
+    const bool before = std::exchange(left_alone_, !reasons.empty());
+    may_hold_all_ = false;
+    for (const std::string_view word : k_left_alone_marks) {
+        const auto reason = std::find_if(reasons.begin(), reasons.end(),
+                                         [word](const auto& each) { return each.mark == word; });
+        if (reason == reasons.end() || !policy_ || policy_->mode == Mode::off) {
+            unmark(word, now, actions);
+        } else {
+            mark(word, reason->sentence, now, actions);
+        }
+        may_hold_all_ = may_hold_all_ || (reason != reasons.end() && reason->may_hold_all);
+    }
+    return left_alone_ != before;
 }
 
 Mode Vm::mode_in_force() const {
     if (!policy_) {
         return Mode::off;
     }
-    const bool left_alone = yielded_ || migrates_ || paused_;
+    const bool left_alone = yielded_ || migrates_ || paused_ || left_alone_;
     return policy_->mode == Mode::automatic && left_alone ? Mode::observe : policy_->mode;
 }
 
@@ -330,7 +362,7 @@ std::optional<Bytes> Vm::wanted_target() const {
     if (released_) {
         return balloon_.ceiling().value_or(balloon_.ram());
     }
-    if (mode_in_force() == Mode::off) {
+    if (mode_in_force() == Mode::off || left_alone_) {
         return std::nullopt;
     }
     const Bytes floor = std::min(policy_->min_mem, balloon_.ram());
@@ -338,6 +370,7 @@ std::optional<Bytes> Vm::wanted_target() const {
     if (grant_) {
         most = std::min(most, grant_->size);
     }
+    most = std::min(most, statistics_.decision().size.value_or(most));
     const Bytes wanted = std::max(round_down_to_page(most), floor);
     if (balloon_.ceiling() && *balloon_.ceiling() < floor) {
         return std::nullopt;  // somebody else has set it lower than we ever would
@@ -388,6 +421,9 @@ void Vm::decide_balloon(Now now, Actions& actions) {
     }
     if (released_) {
         bound = "it was released (acmactl release)";
+    } else if (const auto size = statistics_.decision().size;
+               size && *wanted == round_down_to_page(*size)) {
+        bound = explain(statistics_.decision());
     } else if (grant_ && *wanted == round_down_to_page(grant_->size) &&
                *wanted < policy_->max_mem) {
         bound = std::string(explain(grant_->why)) + " (its part of the host is " +
@@ -516,6 +552,15 @@ void Vm::order_agent(Now now, Actions& actions) {
     } else {
         unmark("no-balloon", now, actions);
     }
+    if (policy_ && facts_.virtio_mem > Bytes(0)) {
+        mark("virtio-mem",
+             human(facts_.virtio_mem) +
+                 " that its virtio-mem devices have plugged is left alone, and counts beside its "
+                 "policy's bounds",
+             now, actions);
+    } else {
+        unmark("virtio-mem", now, actions);
+    }
     agent_connected_ = agent_connected_ && facts_.channel;
     check_agent(now, actions);
     const bool talk = facts_.channel && (policy_ || agent_order_ || must_withdraw());
@@ -554,8 +599,9 @@ std::string Vm::without_agent() const {
             settings_.dry_run ? "a dry run" : "mode " + std::string(to_string(mode_in_force()));
         return "its guest is not seen; under " + why + " it would not be steered anyway";
     }
-    return std::string("its guest is not steered, max-mem is ") +
-           (facts_.has_balloon ? "held by the balloon alone" : "not held: there is no balloon");
+    return facts_.has_balloon
+               ? "its guest is not steered from inside, its balloon follows what its driver tells"
+               : "its guest is not steered, max-mem is not held: there is no balloon";
 }
 
 // A stock qemu-ga answers as well, but knows no policy.
@@ -580,6 +626,7 @@ Actions Vm::on_agent(const AgentEvent& event, Now now) {
         agent_connected_ = true;
         agent_up_at_ = now.mono;
         agent_info_ = up->info;
+        had_agent_ = had_agent_ || proto::supports(agent_info_, proto::k_capability_policy);
         if (!proto::supports(agent_info_, proto::k_capability_status)) {
             claimed_.reset();  // it was another that said this
         }

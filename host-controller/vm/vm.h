@@ -21,6 +21,7 @@
 #include "host-controller/metadata/domain_xml.h"
 #include "host-controller/vm/agent_events.h"
 #include "host-controller/vm/balloon_watch.h"
+#include "host-controller/vm/guest_statistics.h"
 #include "host-controller/vm/history.h"
 #include "host-controller/vm/return_watch.h"
 #include "proto/controller_api.h"
@@ -52,7 +53,8 @@ struct Tell {  // a line for the log
     std::string text;
     bool operator==(const Tell&) const = default;
 };
-using Action = std::variant<TalkToAgent, LeaveAgent, WriteBalloon, WriteNote, MeasureHost, Tell>;
+using Action = std::variant<TalkToAgent, LeaveAgent, WriteBalloon, WriteNote, MeasureHost,
+                            ReadStatistics, ReadGuestAgent, Tell>;
 using Actions = std::vector<Action>;
 
 // --- the VM ---------------------------------------------------------------------------------
@@ -71,7 +73,8 @@ struct VmFigures {
 struct VmSettings {
     const std::vector<PolicyRule>* rules = nullptr;  // outlives the VM
     bool dry_run = false;
-    bool arbitrated = false;  // it keeps what it has until on_grant() says otherwise
+    bool ask_guest_agent = false;  // the stock one may be asked, where there is none of ours
+    bool arbitrated = false;       // it keeps what it has until on_grant() says otherwise
 };
 
 class Vm {
@@ -91,6 +94,10 @@ class Vm {
     [[nodiscard]] Actions on_balloon_written(const Status& outcome, Bytes target, Now now);
     [[nodiscard]] Actions on_agent(const AgentEvent& event, Now now);
     [[nodiscard]] Actions on_host_bytes(const Result<HostBytes>& bytes, Now now);
+    // What came of ReadStatistics.
+    [[nodiscard]] Actions on_statistics(const Result<MemoryStatistics>& answer, Now now);
+    // What came of ReadGuestAgent.
+    void on_guest_agent(const Result<GuestAgentReading>& answer, Now now);
     [[nodiscard]] Actions tick(Now now);
     // The operator's: nothing is changed until that is over.
     [[nodiscard]] Actions pause(bool paused, Now now);
@@ -122,7 +129,11 @@ class Vm {
     };
 
     void choose_policy(Now now, Actions& actions);
+    // True if that has changed.
+    bool check_left_alone(Now now, Actions& actions);
     void decide_balloon(Now now, Actions& actions);
+    void size_by_statistics(Now now, Actions& actions);
+    void step_statistics(Now now, Actions& actions);
     void order_agent(Now now, Actions& actions);
     void check_agent(Now now, Actions& actions);
     void write_note(const StateNote& note, Actions& actions);
@@ -147,6 +158,9 @@ class Vm {
     [[nodiscard]] bool acts() const;
     [[nodiscard]] std::string without_agent() const;
     [[nodiscard]] std::optional<Bytes> wanted_target() const;
+    [[nodiscard]] bool sized_by_statistics(Now now) const;
+    [[nodiscard]] std::optional<arbiter::Needs> needs_by_statistics() const;
+    [[nodiscard]] std::optional<proto::VmStatistics> statistics_view(Now now) const;
     [[nodiscard]] Bytes grant() const;
     [[nodiscard]] bool must_withdraw() const;
     [[nodiscard]] std::optional<PolicyOrder> withdrawal() const;
@@ -160,9 +174,11 @@ class Vm {
     std::optional<Bytes> swap_out_per_s_;  // its share of what the host allows
     bool yielded_ =
         false;  // repeated foreign balloon changes: observe until the policy is set anew
-    bool migrates_ = false;  // observe until that is over
-    bool paused_ = false;    // the same, until the operator resumes
-    bool released_ = false;  // the balloon goes to all RAM; until the policy says otherwise
+    bool migrates_ = false;      // observe until that is over
+    bool paused_ = false;        // the same, until the operator resumes
+    bool left_alone_ = false;    // the same, for what it is (reasons_to_leave_alone)
+    bool may_hold_all_ = false;  // of its RAM, whatever its balloon says
+    bool released_ = false;      // the balloon goes to all RAM; until the policy says otherwise
     uint64_t generation_ = 0;
     StateNote note_;  // as we wrote it last, or found it
 
@@ -174,6 +190,10 @@ class Vm {
     std::optional<Time> retry_balloon_at_;
     Micros retry_balloon_in_{0};
 
+    Time found_at_;
+    GuestStatistics statistics_;  // where there is no agent
+
+    bool had_agent_ = false;  // since it was found: one that takes policies
     bool agent_connected_ = false;
     Time agent_up_at_;  // since when
     proto::AgentInfo agent_info_;

@@ -25,10 +25,14 @@ arbiter::AgentWord word_of(const AgentStatus& status, const DomainFacts& facts) 
 arbiter::Guest Vm::claim(Now now) const {
     constexpr std::array<std::string_view, 6> k_distrust{"lying",    "stale",       "silent",
                                                          "flooding", "unreachable", "channel-held"};
-    arbiter::Guest guest{.own = host_ ? host_->qemu_own : Bytes(0), .grant = balloon_.target()};
+    arbiter::Guest guest{.own = (host_ ? host_->qemu_own : Bytes(0)) + facts_.virtio_mem,
+                         .grant = balloon_.target()};
     // A balloon that does not follow, or rose by itself, stops the guest from nothing.
     const bool follows = facts_.has_balloon && !balloon_.stuck(now.mono) && !balloon_.asked();
     guest.holds = follows ? balloon_.actual() : balloon_.ram();
+    if (may_hold_all_) {
+        guest.grant = guest.holds = std::max(guest.holds, balloon_.ram());
+    }
     const bool acts = policy_ && mode_in_force() == Mode::automatic;
     if (!acts || !facts_.has_balloon || !wanted_target()) {
         guest.min = guest.max = guest.grant;
@@ -45,6 +49,8 @@ arbiter::Guest Vm::claim(Now now) const {
                                       [this](auto word) { return marks_.contains(word); });
     if (trusted) {
         guest.needs = arbiter::needs_of(word_of(claimed_->status, facts_), policy_->psi);
+    } else {
+        guest.needs = needs_by_statistics();
     }
     return guest;
 }

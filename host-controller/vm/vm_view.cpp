@@ -65,6 +65,8 @@ proto::VmSummary Vm::summary() const {
     if (claimed_) {
         view.agent_state = claimed_->status.state;
         view.psi = claimed_->status.psi;
+    } else if (statistics_.told()) {
+        view.psi = statistics_.told()->psi;
     }
     for (const auto& [what, message] : marks_) {
         view.marks.push_back(proto::Mark{what, message});
@@ -91,6 +93,7 @@ proto::VmDetail Vm::detail(Now now) const {
         view.agent.age = now.mono - claimed_->at;
         view.agent.status = claimed_->status;
     }
+    view.statistics = statistics_view(now);
     return view;
 }
 

@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 # shellcheck shell=bash
-# Debian's udev and kmod for test guests, unpacked in the cache; they are not installed, since udev's package would start it
-# on the machine. Result: $ACMA_CACHE/udev with udevadm and rules.d/, $ACMA_CACHE/kmod with kmod.
+# Debian's udev, kmod and QEMU guest agent for test guests, unpacked in the cache; they are not installed, since their packages
+# would start them on the machine. Result: $ACMA_CACHE/udev with udevadm and rules.d/, $ACMA_CACHE/kmod with kmod,
+# $ACMA_CACHE/qemu-ga with qemu-ga.
 
 fetch_udev() {
     unpacking udev unpack_udev
     unpacking kmod unpack_kmod
+    unpacking qemu-ga unpack_guest_agent
 }
 
 # unpack_package PACKAGE DIRECTORY: the machine's release's, its files in DIRECTORY/tree.
@@ -40,5 +42,15 @@ unpack_kmod() {
     say "downloading kmod into $root"
     unpack_package kmod "$work"
     mv "$(find "$work/tree" -path '*/bin/kmod' -print -quit)" "$root/kmod"
+    rm -rf "$work"
+}
+
+unpack_guest_agent() {
+    local root="$acma_cache/qemu-ga" work
+    [[ ! -e $root/qemu-ga ]] || return 0
+    work=$(mktemp -d "$root/.new-XXXXXX")
+    say "downloading the QEMU guest agent into $root"
+    unpack_package qemu-guest-agent "$work"
+    mv "$(find "$work/tree" -path '*/sbin/qemu-ga' -print -quit)" "$root/qemu-ga"
     rm -rf "$work"
 }

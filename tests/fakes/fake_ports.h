@@ -24,6 +24,12 @@ class FakeHypervisor final : public host::Hypervisor {
         host::Done done;
     };
     std::deque<Call> calls;
+    struct Question {
+        host::VmId vm;
+        host::ReadStatistics order;
+        host::StatisticsDone done;
+    };
+    std::deque<Question> questions;  // for statistics
 
     void set_balloon(const host::VmId& vm, Bytes target, host::Done done) override {
         calls.push_back({"balloon", vm, target, {}, {}, std::move(done)});
@@ -33,6 +39,14 @@ class FakeHypervisor final : public host::Hypervisor {
     }
     void write_note(const host::VmId& vm, const host::StateNote& note, host::Done done) override {
         calls.push_back({"note", vm, {}, {}, note, std::move(done)});
+    }
+    void read_statistics(const host::VmId& vm, host::ReadStatistics order,
+                         host::StatisticsDone done) override {
+        questions.push_back({vm, order, std::move(done)});
+    }
+    std::deque<std::pair<host::VmId, host::GuestAgentDone>> guest_agents;
+    void read_guest_agent(const host::VmId& vm, host::GuestAgentDone done) override {
+        guest_agents.emplace_back(vm, std::move(done));
     }
     // The oldest call ends; returns it.
     Call finish(const Status& outcome = {}) {

@@ -105,6 +105,7 @@ TEST(ControllerConfig, NamesKeyAndLineOfWhatIsWrong) {
     EXPECT_THAT(error_of("decision-log-size = 3"), HasSubstr("must be text"));
     EXPECT_THAT(error_of("socket = \"x.sock\""), HasSubstr("socket: must be an absolute path"));
     EXPECT_THAT(error_of("channels = []"), HasSubstr("channels: must be a list"));
+    EXPECT_THAT(error_of("qemu-ga = true"), HasSubstr("qemu-ga: must be a list of names"));
     EXPECT_THAT(error_of("channels = [1]"), HasSubstr("channels: must be text"));
     EXPECT_THAT(error_of("rule = 1"), HasSubstr("rule: write each rule as [[rule]]"));
     EXPECT_THAT(error_of("a = = 1"), HasSubstr("controller.toml:1:"));
@@ -125,6 +126,45 @@ TEST(ControllerConfig, NamesKeyAndLineOfWhatIsWrongInARule) {
                 HasSubstr("rule: min-mem is missing"));
     EXPECT_THAT(error_of("[[rule]]\nname = \"a\"\nmin-mem = \"3GiB\"\nmax-mem = \"2GiB\""),
                 HasSubstr("is above max-mem"));
+}
+
+constexpr const char* k_flavor_rule = R"([[rule]]
+min-mem = "1GiB"
+max-mem = "2GiB"
+metadata = { namespace = "urn:nova", path = "instance/flavor/@name", value = "m1.*" }
+)";
+
+TEST(ControllerConfig, MatchesAnotherToolsMetadata) {
+    ControllerConfig config;
+    const Status read = read_config(k_flavor_rule, "f", config);
+    ASSERT_TRUE(read) << read.error().message;
+    EXPECT_EQ(config.rules[0].label, "instance/flavor/@name=m1.*");
+    const MetadataPath flavor{"urn:nova", "instance/flavor/@name"};
+    EXPECT_EQ(metadata_paths(config.rules), std::vector{flavor});
+    EXPECT_NE(match_rule(config.rules, "a", "u", {{flavor, {"m1.small"}}}), nullptr);
+    EXPECT_NE(match_rule(config.rules, "a", "u", {{flavor, {"x", "m1.small"}}}), nullptr);
+    EXPECT_EQ(match_rule(config.rules, "a", "u", {{flavor, {"m2.small"}}}), nullptr);
+    EXPECT_EQ(match_rule(config.rules, "a", "u"), nullptr);
+}
+
+TEST(ControllerConfig, NamesWhatIsWrongInARulesMetadata) {
+    const std::string sizes = "[[rule]]\nmin-mem = \"1GiB\"\nmax-mem = \"2GiB\"\n";
+    const auto error = [&sizes](const std::string& table) {
+        return error_of(sizes + "metadata = " + table);
+    };
+    EXPECT_THAT(error("\"m1\""), HasSubstr("controller.toml:4: rule.metadata: must be {"));
+    EXPECT_THAT(error("{ namespace = \"n\", path = \"a\" }"),
+                HasSubstr("controller.toml:4: rule.metadata: value is missing"));
+    EXPECT_THAT(error("{ namespace = \"n\", path = \"a\", value = \"v\", x = 1 }"),
+                HasSubstr("controller.toml:4: rule.metadata.x: unknown key"));
+    EXPECT_THAT(error("{ namespace = 1, path = \"a\", value = \"v\" }"),
+                HasSubstr("rule.metadata.namespace: must be text"));
+    for (const char* path : {"", "/a", "a/", "a//b", "@a", "a/@b/c", "a b", "a/1", "a/@"}) {
+        EXPECT_THAT(
+            error("{ namespace = \"n\", path = \"" + std::string(path) + "\", value = \"v\" }"),
+            HasSubstr("rule.metadata.path: "))
+            << path;
+    }
 }
 
 TEST(ControllerConfig, TakesTheFirstRuleThatMatches) {

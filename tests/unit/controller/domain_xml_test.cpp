@@ -81,6 +81,18 @@ TEST(DomainXml, CountsCellsDimmsAndVirtioMemApart) {
 }
 
 TEST(DomainXml, TellsWhetherTheRamIsInHugePages) {
+    const auto pinned = [](const std::string& devices) {
+        return read_domain_xml(
+                   "<domain><name>a</name><uuid>u</uuid><memory>1024</memory><devices>" + devices +
+                       "</devices></domain>",
+                   {})
+            ->pins_memory;
+    };
+    EXPECT_TRUE(pinned("<hostdev mode='subsystem' type='pci' managed='yes'/>"));
+    EXPECT_TRUE(pinned("<hostdev mode='subsystem' type='mdev'/>"));
+    EXPECT_TRUE(pinned("<interface type='hostdev'/>"));
+    EXPECT_TRUE(pinned("<interface type='vdpa'/>"));
+    EXPECT_FALSE(pinned("<hostdev mode='subsystem' type='usb'/><interface type='network'/>"));
     const auto in_huge_pages = [](const std::string& backing) {
         return read_domain_xml("<domain><name>n</name><uuid>u</uuid><memory>1048576</memory>" +
                                    backing + "</domain>",
@@ -150,6 +162,36 @@ TEST(DomainXml, ReadsTheTargetThatLibvirtGivesAtStart) {
               512_MiB);
     EXPECT_EQ(read_start_target("<domain/>"), std::nullopt);
     EXPECT_EQ(read_start_target("<doma"), std::nullopt);
+}
+
+TEST(DomainXml, ReadsWhatRulesAskForInOtherToolsMetadata) {
+    const MetadataPath flavor{"urn:nova", "instance/flavor/@name"};
+    const MetadataPath project{"urn:nova", "instance/owner/project"};
+    const auto found = [&](const std::string& metadata) {
+        return read_domain_xml(
+                   "<domain><name>a</name><uuid>u</uuid><memory>1024</memory><metadata>" +
+                       metadata + "</metadata></domain>",
+                   {}, {flavor, project})
+            ->foreign;
+    };
+    const ForeignMetadata nova = found(
+        "<nova:instance xmlns:nova='urn:nova'><nova:flavor name='m1.small'/>"
+        "<nova:owner><nova:project uuid='1'>blue</nova:project></nova:owner>"
+        "</nova:instance>");
+    EXPECT_EQ(nova, (ForeignMetadata{{flavor, {"m1.small"}}, {project, {"blue"}}}));
+    EXPECT_EQ(found("<instance xmlns='urn:nova'><flavor name='a'/><flavor name='b'/></instance>"),
+              (ForeignMetadata{{flavor, {"a", "b"}}}));
+    EXPECT_TRUE(found("<instance xmlns='urn:else'><flavor name='a'/></instance>").empty());
+    EXPECT_TRUE(found("<instance xmlns='urn:nova'><flavor/></instance>").empty());
+    EXPECT_TRUE(found("").empty());
+    std::string many;
+    for (int i = 0; i < 100; ++i) {
+        many += "<flavor name='a'/>";
+    }
+    EXPECT_EQ(found("<instance xmlns='urn:nova'><flavor name='" + std::string(300, 'x') + "'/>" +
+                    many + "</instance>")
+                  .at(flavor),
+              std::vector<std::string>(k_max_metadata_values, "a"));
 }
 
 }  // namespace

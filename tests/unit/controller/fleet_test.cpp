@@ -445,7 +445,7 @@ TEST_F(FleetTest, NeedsBothBoundsForADomainWithoutAPolicy) {
 TEST_F(FleetTest, StartsFromTheRulesPolicyWhenOneIsSet) {
     Policy policy = k_policy;
     policy.mode = Mode::observe;
-    Fleet fleet = make(false, {{"*", "*", std::nullopt, policy}});
+    Fleet fleet = make(false, {{"*", "*", std::nullopt, std::nullopt, policy}});
     DomainFacts facts = domain("web", 1);
     facts.policy = std::optional<Policy>();
     settle(fleet, facts);

@@ -3,6 +3,7 @@
 // its state in the process for each connection, so "virsh" here is a second handle on it.
 #include <atomic>
 #include <condition_variable>
+#include <cstring>
 #include <deque>
 #include <future>
 #include <mutex>
@@ -10,6 +11,7 @@
 #include <dlfcn.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <libvirt/libvirt-qemu.h>
 
 #include "host-controller/libvirt/command_pool.h"
 #include "host-controller/libvirt/libvirt_hypervisor.h"
@@ -29,6 +31,11 @@ std::mutex opens_tried_mutex;
 std::vector<std::chrono::steady_clock::time_point> opens_tried;
 std::atomic<int> keepalives_set{0};
 std::atomic<int> connections_broken{0};  // so many of the next are found broken
+
+// What a guest's stock agent was asked, and how it answers; empty: not at all.
+std::mutex guest_agent_mutex;
+std::vector<std::string> guest_agent_asked;
+std::function<std::string(const std::string&)> guest_agent_answers;
 
 bool takes_one(std::atomic<int>& left) {
     return left > 0 && left-- > 0;
@@ -66,6 +73,12 @@ virDomainPtr virDomainLookupByUUIDString(virConnectPtr connection, const char* u
 char* virDomainGetXMLDesc(virDomainPtr domain, unsigned int flags) {
     auto* own = libvirts_own<decltype(virDomainGetXMLDesc)>("virDomainGetXMLDesc");
     return own(takes_one(descriptions_to_fail) ? nullptr : domain, flags);
+}
+char* virDomainQemuAgentCommand(virDomainPtr, const char* command, int, unsigned int) {
+    const std::lock_guard lock(guest_agent_mutex);
+    guest_agent_asked.emplace_back(command);
+    const std::string answer = guest_agent_answers(command);
+    return answer.empty() ? nullptr : ::strdup(answer.c_str());
 }
 int virDomainSetMemoryFlags(virDomainPtr domain, unsigned long memory, unsigned int flags) {
     if (std::string_view(virDomainGetName(domain)).starts_with("hangs")) {
@@ -193,6 +206,83 @@ TEST_F(LibvirtTest, NotesItsTargetWithoutTakingThatForAPolicy) {
     ASSERT_TRUE(seen);
     EXPECT_EQ(seen->facts.note, (StateNote{1_GiB, true}));
     EXPECT_TRUE(seen->policy_written) << "the note itself made no event";
+}
+
+// A stock agent with two files, which are opened as handle 1000 and 1001.
+class GuestAgentTest : public LibvirtTest {
+  protected:
+    Result<GuestAgentReading> read(const std::string& fails = "none") {
+        guest_agent_asked.clear();
+        open_files_ = 0;
+        guest_agent_answers = [this, fails](const std::string& command) -> std::string {
+            if (command.find(fails) != std::string::npos) {
+                return "";
+            }
+            if (command.find("guest-file-open") != std::string::npos) {
+                ++open_files_;
+                return command.find("pressure") != std::string::npos ? R"({"return": 1000})"
+                                                                     : R"({"return": 1001})";
+            }
+            if (command.find("guest-file-close") != std::string::npos) {
+                --open_files_;
+                return R"({"return": {}})";
+            }
+            // "some avg10=0.00 avg60=0.00 avg300=0.00 total=42", and a short meminfo.
+            return command.find("1000") != std::string::npos
+                       ? R"({"return": {"buf-b64": "c29tZSBhdmcxMD0wLjAwIGF2ZzYwPTAuMDAgYXZnMzAwPTAuMDAgdG90YWw9NDIK"}})"
+                       : R"({"return": {"buf-b64": "TWVtVG90YWw6IDQwOTYga0IKTWVtRnJlZTogMTAyNCBrQgpNZW1BdmFpbGFibGU6IDIwNDgga0IKU3dhcFRvdGFsOiAwIGtCClN3YXBGcmVlOiAwIGtCCg=="}})";
+        };
+        std::promise<Result<GuestAgentReading>> promise;
+        hypervisor->read_guest_agent(k_vm, [&promise](const Result<GuestAgentReading>& reading) {
+            promise.set_value(reading);
+        });
+        auto future = promise.get_future();
+        EXPECT_EQ(future.wait_for(k_deadline), std::future_status::ready);
+        return future.get();
+    }
+    int open_files_ = 0;
+};
+
+TEST_F(GuestAgentTest, ReadsPressureAndMemoryAndClosesBothFiles) {
+    open("test:///default");
+    ASSERT_TRUE(inbox.wait_for<HypervisorUp>());
+    const auto reading = read();
+    ASSERT_TRUE(reading) << reading.error().message;
+    EXPECT_EQ(reading->psi_some_total, Micros(42));
+    EXPECT_EQ(reading->unused, 1_MiB);
+    EXPECT_EQ(reading->usable, 2_MiB);
+    EXPECT_EQ(guest_agent_asked.size(), 6U);
+    EXPECT_EQ(open_files_, 0);
+    for (const std::string& command : guest_agent_asked) {
+        EXPECT_THAT(command, HasSubstr("guest-file-"));
+    }
+}
+
+TEST_F(GuestAgentTest, ClosesAFileThatCannotBeRead) {
+    open("test:///default");
+    ASSERT_TRUE(inbox.wait_for<HypervisorUp>());
+    EXPECT_FALSE(read("guest-file-read"));
+    EXPECT_EQ(guest_agent_asked.size(), 3U) << "and asks for nothing more";
+    EXPECT_EQ(open_files_, 0);
+    EXPECT_FALSE(read("guest-file-open"));
+    EXPECT_EQ(guest_agent_asked.size(), 1U);
+    EXPECT_FALSE(read("guest-file-close"));
+}
+
+TEST_F(LibvirtTest, ReadsStatisticsAndSetsTheirPeriodOnlyIfAsked) {
+    LibvirtHypervisor& libvirt = open();
+    ASSERT_TRUE(inbox.wait_for<HypervisorUp>());
+    for (const bool set_period : {false, true}) {
+        std::promise<Result<MemoryStatistics>> promise;
+        libvirt.read_statistics(k_vm, {set_period}, [&promise](const auto& statistics) {
+            promise.set_value(statistics);
+        });
+        const Result<MemoryStatistics> read = promise.get_future().get();
+        ASSERT_TRUE(read) << read.error().message;
+        EXPECT_TRUE(read->told.unused);
+        EXPECT_TRUE(read->told.usable);
+        EXPECT_EQ(read->updated_s, 627319920U) << "the test driver's guest tells nothing anew";
+    }
 }
 
 TEST_F(LibvirtTest, SetsTheBalloonAndSeesIt) {

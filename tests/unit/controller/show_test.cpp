@@ -71,7 +71,11 @@ TEST(Render, ShowsEverythingAboutOneVm) {
     detail.agent.age = Millis(300);
     detail.agent.status = AgentStatus{};
     detail.agent.status->problems = {{"no-swap", "there is no swap"}};
+    detail.statistics = proto::VmStatistics{
+        .age = Seconds(1), .usable = 3_GiB, .decision = "shrinks", .reason = "it can"};
     const std::string text = ctl::render_detail(detail);
+    EXPECT_THAT(text, HasSubstr("balloon driver    shrinks: it can"));
+    EXPECT_THAT(text, HasSubstr("free -, usable 3 GiB"));
     for (const char* part :
          {"policy source     metadata", "host bytes        1 GiB, of it swapped 10 MiB",
           "300 ms ago", "no-swap: there is no swap", "last reason       max-mem is 2 GiB"}) {

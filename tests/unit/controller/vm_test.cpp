@@ -187,7 +187,7 @@ TEST_F(VmTest, DecidesAndTellsWhatItWouldDoOnlyWhenThatChanges) {
         (void)vm.start(now());
         const uint64_t decisions = vm.history().decisions_total();
         // What the guest does meanwhile stands between two decisions.
-        (void)vm.on_agent(AgentUp{}, now());
+        (void)vm.on_agent(AgentUp{info_of_ours()}, now());
         EXPECT_THAT(only<Tell>(run(vm, 100)), IsEmpty());
         EXPECT_EQ(vm.history().decisions_total(), decisions);
 
@@ -577,7 +577,8 @@ TEST_F(VmTest, KeepsThePreviousPolicyWhenTheNewOneIsBad) {
 }
 
 TEST_F(VmTest, PrefersMetadataToRulesAndNamesTheSource) {
-    rules_.push_back({"we*", "we*", std::nullopt, Policy{1_GiB, 3_GiB, 10_bp, 1, Mode::observe}});
+    rules_.push_back(
+        {"we*", "we*", std::nullopt, std::nullopt, Policy{1_GiB, 3_GiB, 10_bp, 1, Mode::observe}});
     Vm by_rule = settled(domain(std::nullopt));
     EXPECT_EQ(by_rule.summary().policy_source, "rule we*");
     EXPECT_EQ(by_rule.summary().state, proto::VmState::observed);
@@ -586,7 +587,7 @@ TEST_F(VmTest, PrefersMetadataToRulesAndNamesTheSource) {
 }
 
 TEST_F(VmTest, DoesNotFallBackToARuleWhenTheMetadataIsBad) {
-    rules_.push_back({"*", "*", std::nullopt, k_policy});
+    rules_.push_back({"*", "*", std::nullopt, std::nullopt, k_policy});
     DomainFacts bad = domain();
     bad.policy = Error{ErrorCode::invalid, "bad"};
     Vm vm = make(bad);
@@ -758,7 +759,7 @@ TEST_F(VmTest, TellsWhatIsLostWithoutAnAgentInEachMode) {
     };
     for (const char* mark : {"no-acma-agent", "no-channel"}) {
         EXPECT_THAT(told(Mode::automatic, true, false, mark),
-                    HasSubstr("not steered, max-mem is held by the balloon alone"));
+                    HasSubstr("its balloon follows what its driver tells"));
         EXPECT_THAT(told(Mode::automatic, false, false, mark),
                     HasSubstr("max-mem is not held: there is no balloon"));
         EXPECT_THAT(told(Mode::observe, true, false, mark),

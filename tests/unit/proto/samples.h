@@ -120,7 +120,16 @@ inline VmAgent agent() {
 }
 
 inline VmDetail vm_detail() {
-    return {.vm = summary(), .agent = agent()};
+    return {.vm = summary(),
+            .agent = agent(),
+            .statistics = VmStatistics{.age = Micros(1'000'000),
+                                       .unused = 1_GiB,
+                                       .usable = 2_GiB,
+                                       .swap_in_total = Bytes(0),
+                                       .major_faults_total = 7,
+                                       .headroom = 128_MiB,
+                                       .decision = "keeps",
+                                       .reason = "it has what it needs"}};
 }
 
 inline ExplainEntry explain_entry() {

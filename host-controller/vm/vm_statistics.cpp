@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: Apache-2.0
+// A VM whose guest has no agent: sized by the statistics of its balloon driver.
+#include <algorithm>
+
+#include "host-controller/vm/vm.h"
+#include "proto/text.h"
+
+namespace acma::host {
+
+namespace {
+// An agent that is configured may take so long until it is there.
+constexpr Micros k_agent_comes_within{60'000'000};
+}  // namespace
+
+// An agent that has gone is no reason to begin: its guest keeps what it has.
+bool Vm::sized_by_statistics(Now now) const {
+    const bool waits =
+        facts_.channel && !agent_connected_ && now.mono - found_at_ < k_agent_comes_within;
+    return policy_ && facts_.has_balloon && !had_agent_ && !waits && !released_ && !left_alone_ &&
+           !migrates_ && mode_in_force() != Mode::off;
+}
+
+void Vm::size_by_statistics(Now now, Actions& actions) {
+    if (!sized_by_statistics(now)) {
+        statistics_.forget();
+        unmark("no-statistics", now, actions);
+        unmark("no-autodeflate", now, actions);
+        unmark("no-guest-agent", now, actions);
+        return;
+    }
+    if (const auto order = statistics_.ask(acts(), facts_.statistics_period, now.mono)) {
+        actions.emplace_back(*order);
+    }
+    if (settings_.ask_guest_agent && acts() && statistics_.ask_guest_agent(now.mono)) {
+        actions.emplace_back(ReadGuestAgent{});
+    }
+    if (const std::string& error = statistics_.guest_agent_error(); !error.empty()) {
+        mark("no-guest-agent",
+             "the stock guest agent cannot be asked, and is left alone for some minutes: " +
+                 proto::clean_text(error, 256),
+             now, actions);
+    } else {
+        unmark("no-guest-agent", now, actions);
+    }
+    step_statistics(now, actions);
+    if (const auto missing = statistics_.missing(now.mono)) {
+        mark("no-statistics", "its guest has no agent, and " + *missing, now, actions);
+    } else {
+        unmark("no-statistics", now, actions);
+    }
+    if (statistics_.decision().why == sizing::Why::at_risk) {
+        mark(
+            "no-autodeflate",
+            "its guest has no agent, and without autodeflate='on' of its balloon it could not have "
+            "memory back in time: what it can spare is only taken where others need it",
+            now, actions);
+    } else if (statistics_.decision().used) {
+        unmark("no-autodeflate", now, actions);
+    }
+}
+
+void Vm::step_statistics(Now now, Actions& actions) {
+    const std::optional<Bytes> before = statistics_.decision().size;
+    const sizing::Limits limits{.min = std::min(policy_->min_mem, balloon_.ram()),
+                                .max = std::min(policy_->max_mem, balloon_.ram()),
+                                .psi = policy_->psi,
+                                .yields_on_oom = facts_.balloon_deflates};
+    const Bytes apart = balloon_.actual() > balloon_.target()
+                            ? balloon_.actual() - balloon_.target()
+                            : balloon_.target() - balloon_.actual();
+    const sizing::Sample sample{.size = balloon_.actual(),
+                                .arrived = !balloon_.asked() && apart <= k_balloon_slack,
+                                .stuck = balloon_.stuck(now.mono)};
+    if (statistics_.step(limits, sample, now.mono).size != before) {
+        decide_balloon(now, actions);
+    }
+}
+
+Actions Vm::on_statistics(const Result<MemoryStatistics>& answer, Now now) {
+    Actions actions;
+    statistics_.on_answer(answer, now.mono);
+    if (sized_by_statistics(now)) {
+        step_statistics(now, actions);
+    }
+    return actions;
+}
+
+void Vm::on_guest_agent(const Result<GuestAgentReading>& answer, Now now) {
+    statistics_.on_guest_agent(answer, now.mono);
+}
+
+std::optional<arbiter::Needs> Vm::needs_by_statistics() const {
+    const sizing::Decision& decision = statistics_.decision();
+    if (!decision.used) {
+        return std::nullopt;
+    }
+    return arbiter::Needs{.active = *decision.used + decision.headroom,
+                          .used = decision.held + decision.headroom,
+                          .pressed = decision.pressed};
+}
+
+std::optional<proto::VmStatistics> Vm::statistics_view(Now now) const {
+    const auto& told = statistics_.told();
+    if (!told) {
+        return std::nullopt;
+    }
+    const sizing::Decision& decision = statistics_.decision();
+    return proto::VmStatistics{.age = statistics_.age(now.mono),
+                               .unused = told->unused,
+                               .usable = told->usable,
+                               .swap_in_total = told->swap_in_total,
+                               .major_faults_total = told->major_faults_total,
+                               .headroom = decision.headroom,
+                               .decision = std::string(to_string(decision.why)),
+                               .reason = explain(decision)};
+}
+
+}  // namespace acma::host
