@@ -98,6 +98,9 @@ void GuestStatistics::add_guest_agent(sizing::Statistics& statistics, Time now) 
 }
 
 void GuestStatistics::forget() {
+    if (!first_asked_at_) {
+        return;  // as for each guest with an agent, each second
+    }
     const bool asking = asking_;
     const auto period_asked_at = period_asked_at_;
     GuestAgent guest_agent = std::move(guest_agent_);

@@ -3,6 +3,7 @@
 // The first byte picks the command.
 #include <array>
 
+#include "proto/guest_file.h"
 #include "proto/messages.h"
 #include "tests/fuzz/fuzz.h"
 
@@ -24,5 +25,9 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     } else if (!decoded) {
         require(decoded.error().message.size() < 1000, "an error is short");
     }
+    (void)opened_file(acma::fuzz::as_text(data, size));
+    constexpr size_t k_most = 64;
+    const auto content = read_from_file(acma::fuzz::as_text(data, size), k_most);
+    require(!content || content->size() <= k_most, "no more than was asked for");
     return 0;
 }

@@ -381,6 +381,28 @@ TEST_F(LibvirtTest, TellsThatADomainWasStopped) {
 }
 
 // A domain as it may be found: policy and note in its metadata.
+TEST_F(LibvirtTest, TellsThatADomainIsPausedAndWhenOneWasStarted) {
+    open();
+    const auto up = inbox.wait_for<HypervisorUp>();
+    ASSERT_TRUE(up);
+    EXPECT_FALSE(up->running[0].paused);
+    EXPECT_FALSE(up->running[0].booted_at) << "it ran before";
+    const ConnectionHandle virsh(virConnectOpen("test:///default"));
+    const DomainHandle domain(virDomainLookupByUUIDString(virsh.get(), k_vm.uuid.c_str()));
+    ASSERT_EQ(virDomainSuspend(domain.get()), 0);
+    EXPECT_TRUE(
+        inbox.wait_for<DomainSeen>([](const DomainSeen& seen) { return seen.facts.paused; }));
+    ASSERT_EQ(virDomainResume(domain.get()), 0);
+    EXPECT_TRUE(
+        inbox.wait_for<DomainSeen>([](const DomainSeen& seen) { return !seen.facts.paused; }));
+    ASSERT_EQ(virDomainDestroy(domain.get()), 0);
+    ASSERT_TRUE(inbox.wait_for<DomainGone>());
+    ASSERT_EQ(virDomainCreate(domain.get()), 0);
+    const auto started = inbox.wait_for<DomainSeen>();
+    ASSERT_TRUE(started);
+    EXPECT_TRUE(started->facts.booted_at);
+}
+
 TEST_F(LibvirtTest, ReadsPolicyAndNoteOfADomainThatItFinds) {
     open_host_of(R"(<domain type='test'><name>web</name>
         <uuid>11111111-2222-3333-4444-555555555555</uuid>
