@@ -40,7 +40,7 @@ class AgentDialogue {
 
   private:
     void handle(std::vector<proto::ClientEvent> happened, Time now, Events& events);
-    void answered(const proto::Answered& answer, Events& events);
+    void answered(proto::Answered answer, Events& events);
     void say_next(Time now);
 
     proto::ClientSession session_;
@@ -49,6 +49,7 @@ class AgentDialogue {
     bool takes_policy_ = false;  // capabilities, as of the last guest-info
     bool tells_status_ = false;
     Time next_poll_;
+    Time asked_due_;                  // when what is asked now was to be asked
     uint64_t timeouts_forgiven_ = 0;  // those before the last answer
     bool hostile_ = false;
 };

@@ -127,6 +127,9 @@ void Fleet::gone(const VmId& id, const std::string& why) {
 void Fleet::on_agent(const VmId& id, const AgentEvent& event) {
     if (const auto vm = vms_.find(id); vm != vms_.end()) {
         carry_out(id, vm->second.on_agent(event, outside_.clock()));
+        if (const auto* said = std::get_if<AgentSaid>(&event)) {
+            timings_.cycle.add(outside_.clock().mono - said->due);
+        }
     }
 }
 
@@ -146,6 +149,7 @@ void Fleet::tick() {
                       (ended.domain.empty() ? "" : " for " + ended.domain) + " has ended unused");
     }
     arbitrate(now);
+    timings_.pass.add(outside_.clock().mono - now.mono);
 }
 
 void Fleet::arbitrate(Now now) {
@@ -279,9 +283,7 @@ Result<proto::Explanation> Fleet::explain(std::string_view domain) const {
         return id.error();
     }
     const Vm& vm = vms_.find(*id)->second;
-    proto::Explanation explanation{vm.facts().name, vm.facts().vm.uuid, {}};
-    explanation.entries.assign(vm.history().entries().begin(), vm.history().entries().end());
-    return explanation;
+    return proto::Explanation{vm.facts().name, vm.facts().vm.uuid, vm.history().entries()};
 }
 
 proto::Reservation Fleet::show(const arbiter::Reservation& reservation) const {

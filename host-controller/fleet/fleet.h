@@ -14,6 +14,7 @@
 #include "engine/arbiter/reservations.h"
 #include "engine/base/result.h"
 #include "host-controller/config/config.h"
+#include "host-controller/metrics/histogram.h"
 #include "host-controller/ports.h"
 #include "host-controller/vm/vm.h"
 #include "proto/controller_api.h"
@@ -63,6 +64,7 @@ class Fleet {
     [[nodiscard]] proto::ReservationList reservations() const;
 
     [[nodiscard]] const std::map<VmId, Vm>& vms() const { return vms_; }
+    [[nodiscard]] const Timings& timings() const { return timings_; }
 
   private:
     void up(const HypervisorUp& up);
@@ -88,6 +90,7 @@ class Fleet {
     std::map<VmId, Posted> posted_;
     uint64_t posts_ = 0;
     proto::HostSummary host_;
+    Timings timings_;
     bool lacking_ = false;  // the guarantees do not fit
     arbiter::Reservations reservations_;
     Bytes missing_;            // by the last arbitration

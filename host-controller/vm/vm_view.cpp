@@ -48,9 +48,7 @@ proto::VmSummary Vm::summary() const {
     for (const auto& [what, message] : marks_) {
         view.marks.push_back(proto::Mark{what, message});
     }
-    if (!history_.entries().empty()) {
-        view.last_reason = history_.entries().back().reason;
-    }
+    view.last_reason = history_.last_reason();
     return view;
 }
 
