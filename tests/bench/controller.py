@@ -31,10 +31,10 @@ METRICS = [CORE, BASE, EACH, SHARED, CYCLE, PASS, LINEAR, POLICY, NOISY]
 
 COUNTS = [10, 100, 1000]
 SETTLE_S = 8
-MEASURE_S = 60
-NOISE_S = 15
+MEASURE_S = 30
+NOISE_S = 10
 NOISE_ROUNDS = 3
-FILL_ROUNDS = 26  # two decisions each, and histories keep 64 entries
+FILL_ROUNDS = 50  # a decision and its answer each; histories keep 48 and 16 of them
 POLICIES = 20
 
 

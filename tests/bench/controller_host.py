@@ -183,5 +183,6 @@ class SimulatedHost:
         """What the agents were asked: [(seconds of CLOCK_MONOTONIC, VM, "s"|"p", max-mem of a policy)]."""
         self._tell_agents("flush")
         with open(self._path("asked"), encoding="ascii") as file:
-            rows = [line.split() for line in file]
+            # It goes on meanwhile: the last line may be half written.
+            rows = [line.split() for line in file if line.endswith("\n")]
         return [(int(row[0]) / 1e6, int(row[1]), row[2], int(row[3]) if len(row) > 3 else None) for row in rows]
