@@ -1026,6 +1026,10 @@ TEST_F(VmTest, CannotHaveTheLogFloodedByItsGuest) {
         lines += only<Tell>(vm.on_agent(AgentUp{}, now())).size();
     }
     EXPECT_LE(lines, 25U);
+    pass(Seconds(60));
+    const auto next = only<Tell>(vm.on_agent(AgentDown{AgentDown::Why::held, "x"}, now()));
+    ASSERT_FALSE(next.empty());
+    EXPECT_THAT(next.front().text, HasSubstr(" lines about this VM were left out before)"));
 }
 
 TEST(History, KeepsEntriesAsTheyWereAndDropsTheOldestBeyondItsBytes) {
