@@ -57,6 +57,12 @@ Check decode_u64(const Json::Value& value, const Bounds& bounds, uint64_t& to) {
     return std::nullopt;
 }
 
+bool read_u64(PlainReader& from, const Bounds& bounds, uint64_t& to) {
+    const auto number = from.number();
+    to = number.value_or(0);
+    return number && to >= bounds.least && to <= bounds.most;
+}
+
 Check decode_i64(const Json::Value& value, int64_t& to) {
     if (!is_integer(value) || !value.isInt64()) {
         return wrong_type("integer");  // qemu-ga says the same of a number beyond int64

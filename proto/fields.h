@@ -23,6 +23,7 @@
 #include "engine/base/result.h"
 #include "engine/base/units.h"
 #include "proto/json.h"
+#include "proto/plain.h"
 #include "proto/text.h"
 
 namespace acma::proto {
@@ -73,6 +74,7 @@ struct Words;
 //   static std::string type();                                   for the documentation
 //   static void encode(const T&, const Bounds&, JsonWriter&);
 //   static Check decode(const Json::Value&, const Bounds&, Reading, T&);
+//   static bool read(PlainReader&, const Bounds&, T&);           a reply; false: decode() must
 template <typename T>
 struct Codec;
 
@@ -84,6 +86,7 @@ struct Field {
     std::string (*type)();
     void (*encode)(const S&, const Field&, JsonWriter&);  // its name too
     Check (*decode)(const Json::Value&, const Field&, Reading, S&);
+    bool (*read)(PlainReader&, const Field&, S&);
 };
 
 namespace detail {
@@ -146,6 +149,15 @@ constexpr auto field(std::string_view name, Bounds bounds = {}) {
                             detail::reach<First, Rest...>(to) = std::move(decoded);
                         }
                         return fault;
+                    },
+                    .read = [](PlainReader& from, const Field<S>& self, S& to) -> bool {
+                        if constexpr (k_optional) {
+                            return Codec<T>::read(from, self.bounds,
+                                                  detail::reach<First, Rest...>(to).emplace());
+                        } else {
+                            return Codec<T>::read(from, self.bounds,
+                                                  detail::reach<First, Rest...>(to));
+                        }
                     }};
 }
 
@@ -163,6 +175,7 @@ constexpr auto optional_field(std::string_view name, Bounds bounds = {}) {
 [[nodiscard]] Check decode_i64(const Json::Value& value, int64_t& to);
 [[nodiscard]] Check decode_text(const Json::Value& value, size_t most, std::string& to);
 [[nodiscard]] Check check_size(const Json::Value& value, uint64_t most);
+[[nodiscard]] bool read_u64(PlainReader& from, const Bounds& bounds, uint64_t& to);
 
 template <std::unsigned_integral T>
 requires(!std::same_as<T, bool>) struct Codec<T> {
@@ -175,6 +188,13 @@ requires(!std::same_as<T, bool>) struct Codec<T> {
         to = static_cast<T>(wide);
         return fault;
     }
+    static bool read(PlainReader& from, Bounds bounds, T& to) {
+        bounds.most = std::min<uint64_t>(bounds.most, std::numeric_limits<T>::max());
+        uint64_t wide = 0;
+        const bool good = read_u64(from, bounds, wide);
+        to = static_cast<T>(wide);
+        return good;
+    }
 };
 
 // Only ids are signed: qemu-ga's are int64.
@@ -185,6 +205,7 @@ struct Codec<int64_t> {
     static Check decode(const Json::Value& value, const Bounds&, Reading, int64_t& to) {
         return decode_i64(value, to);
     }
+    static bool read(PlainReader&, const Bounds&, int64_t&) { return false; }  // only ids are
 };
 
 template <typename Tag>
@@ -199,6 +220,12 @@ struct Codec<Quantity<Tag>> {
         Check fault = decode_u64(value, bounds, count);
         to = Quantity<Tag>(count);
         return fault;
+    }
+    static bool read(PlainReader& from, const Bounds& bounds, Quantity<Tag>& to) {
+        uint64_t count = 0;
+        const bool good = read_u64(from, bounds, count);
+        to = Quantity<Tag>(count);
+        return good;
     }
 };
 
@@ -216,6 +243,13 @@ struct Codec<Micros> {
         to = Micros(static_cast<int64_t>(count));
         return fault;
     }
+    static bool read(PlainReader& from, Bounds bounds, Micros& to) {
+        bounds.most = std::min<uint64_t>(bounds.most, std::numeric_limits<int64_t>::max());
+        uint64_t count = 0;
+        const bool good = read_u64(from, bounds, count);
+        to = Micros(static_cast<int64_t>(count));
+        return good;
+    }
 };
 
 template <>
@@ -223,6 +257,11 @@ struct Codec<bool> {
     static std::string type() { return "boolean"; }
     static void encode(const bool& from, const Bounds&, JsonWriter& to) { to.boolean(from); }
     static Check decode(const Json::Value& value, const Bounds&, Reading, bool& to);
+    static bool read(PlainReader& from, const Bounds&, bool& to) {
+        const auto value = from.boolean();
+        to = value.value_or(false);
+        return value.has_value();
+    }
 };
 
 template <>
@@ -233,6 +272,14 @@ struct Codec<std::string> {
     }
     static Check decode(const Json::Value& value, const Bounds& bounds, Reading, std::string& to) {
         return decode_text(value, bounds.most, to);
+    }
+    static bool read(PlainReader& from, const Bounds& bounds, std::string& to) {
+        const auto text = from.text();
+        if (!text || text->size() > bounds.most) {
+            return false;
+        }
+        to = *text;
+        return true;
     }
 };
 
@@ -265,6 +312,16 @@ struct Codec<E> {
         to = Words<E>::k_newer;
         return std::nullopt;
     }
+    static bool read(PlainReader& from, const Bounds&, E& to) {
+        const auto text = from.text();
+        for (const E word : Words<E>::k_all) {
+            if (text && *text == to_string(word)) {
+                to = word;
+                return true;
+            }
+        }
+        return false;
+    }
 };
 
 template <typename T>
@@ -296,6 +353,21 @@ struct Codec<std::vector<T>> {
         }
         return std::nullopt;
     }
+    static bool read(PlainReader& from, const Bounds& bounds, std::vector<T>& to) {
+        if (!from.take('[')) {
+            return false;
+        }
+        if (from.take(']')) {
+            return true;
+        }
+        do {
+            if (to.size() >= bounds.most ||
+                !Codec<T>::read(from, of_element(bounds), to.emplace_back())) {
+                return false;
+            }
+        } while (from.take(','));
+        return from.take(']');
+    }
 };
 
 // Names of numbers are chosen by the writer, so they are bounded like values.
@@ -305,6 +377,7 @@ struct Codec<std::map<std::string, uint64_t>> {
     static std::string type() { return "object of integers"; }
     static void encode(const Map& from, const Bounds& bounds, JsonWriter& to);
     static Check decode(const Json::Value& value, const Bounds& bounds, Reading, Map& to);
+    static bool read(PlainReader&, const Bounds&, Map&) { return false; }  // of no reply
 };
 
 // --- structs --------------------------------------------------------------------------------
@@ -343,12 +416,59 @@ template <HasFieldList T>
     return reading == Reading::request ? check_names(object, names) : std::nullopt;
 }
 
+// Fields usually come in the list's order, so each is looked for where the last one was.
+template <HasFieldList T>
+[[nodiscard]] bool read_fields(PlainReader& from, T& to) {
+    constexpr auto& k_fields = FieldList<T>::k_fields;
+    std::array<bool, k_fields.size()> seen{};
+    if (!from.take('{')) {
+        return false;
+    }
+    if (!from.take('}')) {
+        size_t next = 0;
+        do {
+            const auto name = from.name();
+            if (!name) {
+                return false;
+            }
+            size_t tried = 0;
+            while (tried < k_fields.size() && k_fields[next % k_fields.size()].name != *name) {
+                ++next;
+                ++tried;
+            }
+            const size_t found = next % k_fields.size();
+            if (tried == k_fields.size() || seen[found] ||
+                !k_fields[found].read(from, k_fields[found], to)) {
+                return false;
+            }
+            seen[found] = true;
+            next = found + 1;
+        } while (from.take(','));
+        if (!from.take('}')) {
+            return false;
+        }
+    }
+    for (size_t i = 0; i < k_fields.size(); ++i) {
+        if (k_fields[i].required && !seen[i]) {
+            return false;
+        }
+    }
+    return true;
+}
+
 template <HasFieldList T>
 struct Codec<T> {
     static std::string type() { return "object: " + std::string(FieldList<T>::k_title); }
     static void encode(const T& from, const Bounds&, JsonWriter& to) { encode_fields(from, to); }
     static Check decode(const Json::Value& value, const Bounds&, Reading reading, T& to) {
         return decode_fields(value, reading, to);
+    }
+    static bool read(PlainReader& from, const Bounds&, T& to) {
+        if constexpr (FieldList<T>::k_fields.empty()) {
+            return from.take('{') && from.take('}');
+        } else {
+            return read_fields(from, to);
+        }
     }
 };
 

@@ -7,13 +7,17 @@
 namespace acma::proto {
 
 namespace {
-constexpr std::string_view k_ends{"\n\xFF", 2};
 constexpr std::string_view k_blanks = " \t\r";
+// Up to the first newline or sentinel. NB: not find_first_of(), which is a call for each character.
+size_t run_of(std::string_view bytes) {
+    const std::string_view line = bytes.substr(0, bytes.find('\n'));
+    return std::min(line.find(k_sentinel), line.size());
+}
 }  // namespace
 
 std::optional<Frame> LineReader::next(std::string_view& bytes) {
     while (!bytes.empty()) {
-        const size_t run = std::min(bytes.find_first_of(k_ends), bytes.size());
+        const size_t run = run_of(bytes);
         if (!skipping_ && line_.size() + run > max_line_bytes_) {
             bytes.remove_prefix(run);
             line_.clear();

@@ -115,6 +115,7 @@ struct Codec<Synced> {
     static Check decode(const Json::Value& value, const Bounds&, Reading, Synced& to) {
         return decode_i64(value, to.id);
     }
+    static bool read(PlainReader&, const Bounds&, Synced&) { return false; }
 };
 
 template <>

@@ -2,11 +2,11 @@
 #include "host-controller/agent_asio/agent_links_asio.h"
 
 #include <algorithm>
-#include <array>
 #include <optional>
 #include <random>
 #include <string>
 
+#include "host-controller/agent_asio/alarm_clock_asio.h"
 #include "host-controller/agent_asio/dialogue.h"
 #include "host-controller/agent_asio/unix_sockets.h"
 #include "platform/clock.h"
@@ -24,6 +24,13 @@ constexpr Micros k_first_penalty{60'000'000};
 constexpr Micros k_longest_penalty{600'000'000};
 // The address of a unix socket holds 107 characters (man unix(7)).
 constexpr size_t k_max_path = 107;
+// The alarm is set no further ahead than the next question, though its answer may take longer: so
+// it need not be set again when the answer comes.
+constexpr Micros k_longest_sleep = k_status_every;
+constexpr Micros k_apart{1'000};
+// Of one link's input at a time, before the others' turn: four statuses. What nobody has read
+// stays in the socket, and then in the guest.
+constexpr size_t k_input = size_t{8} * 1024;
 
 int64_t random_id() {
     std::random_device source;
@@ -31,18 +38,31 @@ int64_t random_id() {
 }
 }  // namespace
 
-// Shared with the operations in flight; `closed_` ends them all.
-class AgentLinksAsio::Link : public std::enable_shared_from_this<Link> {
-  public:
-    Link(asio::io_context& context, VmId vm, Sink sink)
-        : vm_(std::move(vm)), sink_(std::move(sink)), socket_(context), timer_(context) {}
+// What all links share.
+struct AgentLinksAsio::Desk {
+    Desk(asio::io_context& reactor, Sink to)
+        : context(reactor), sink(std::move(to)), alarms(reactor), input(k_input, '\0') {}
 
-    void order(const TalkToAgent& order) {
+    asio::io_context& context;
+    const Sink sink;
+    AlarmClock alarms;
+    std::string input;  // of the link whose turn it is
+};
+
+// Shared with the operations in flight; `closed_` ends them all.
+class AgentLinksAsio::Link : public AlarmClock::Sleeper, public std::enable_shared_from_this<Link> {
+  public:
+    Link(std::shared_ptr<Desk> desk, VmId vm)
+        : vm_(std::move(vm)), desk_(std::move(desk)), socket_(desk_->context) {}
+
+    // `first_in`: where there was no connection yet.
+    void order(const TalkToAgent& order, Micros first_in) {
         const bool same_path = order_ && order_->path == order.path;
+        const Micros connect_in = order_ ? Micros(0) : first_in;
         order_ = order;
         if (!same_path) {
             retry_in_ = Micros(0);
-            reconnect_in(Micros(0));
+            reconnect_in(connect_in);
         } else if (dialogue_) {
             dialogue_->order(order, platform::now());
             continue_dialogue();
@@ -52,13 +72,25 @@ class AgentLinksAsio::Link : public std::enable_shared_from_this<Link> {
     void close() {
         closed_ = true;
         drop_connection();
-        timer_.cancel();
+    }
+
+    void wake(Time now) override {
+        if (closed_) {
+            return;
+        }
+        if (connect_at_ && *connect_at_ <= now) {
+            connect_at_.reset();
+            connect();
+        } else if (dialogue_) {
+            on_time(now);
+        }
+        set_alarm();
     }
 
   private:
     void tell(const AgentEvent& event) {
         if (!closed_) {
-            sink_(vm_, event);
+            desk_->sink(vm_, event);
         }
     }
 
@@ -77,22 +109,22 @@ class AgentLinksAsio::Link : public std::enable_shared_from_this<Link> {
         ++connection_;
     }
 
-    // Runs `step` after `delay` unless the link is closed or another step was set meanwhile (a
-    // wait that is over can no longer be cancelled, hence the number).
-    template <typename Step>
-    void after(Micros delay, Step step) {
-        timer_.expires_after(delay);
-        timer_.async_wait(
-            [self = shared_from_this(), step, number = ++step_](boost::system::error_code error) {
-                if (!error && !self->closed_ && number == self->step_) {
-                    (*self.*step)();
-                }
-            });
+    void set_alarm() {
+        if (closed_) {
+            return;
+        }
+        if (connect_at_) {
+            desk_->alarms.wake(shared_from_this(), *connect_at_);
+        } else if (const auto due = dialogue_ ? dialogue_->next_wake() : std::nullopt) {
+            desk_->alarms.wake(shared_from_this(),
+                               std::min(*due, platform::now() + k_longest_sleep));
+        }
     }
 
     void reconnect_in(Micros delay) {
         drop_connection();
-        after(delay, &Link::connect);
+        connect_at_ = platform::now() + delay;
+        set_alarm();
     }
 
     void back_off(AgentDown down, Micros first, Micros longest) {
@@ -137,24 +169,29 @@ class AgentLinksAsio::Link : public std::enable_shared_from_this<Link> {
     }
 
     void read() {
-        socket_.async_read_some(asio::buffer(input_),
-                                [self = shared_from_this(), connection = connection_](
-                                    boost::system::error_code error, size_t size) {
-                                    if (!self->closed_ && connection == self->connection_) {
-                                        self->on_read(error, size);
-                                    }
-                                });
+        socket_.async_wait(Socket::wait_read, [self = shared_from_this(), connection = connection_](
+                                                  boost::system::error_code error) {
+            if (!self->closed_ && connection == self->connection_) {
+                self->on_readable(error);
+            }
+        });
     }
 
-    void on_read(boost::system::error_code error, size_t size) {
+    void on_readable(boost::system::error_code error) {
+        size_t size = 0;
+        if (!error) {
+            size = socket_.read_some(asio::buffer(desk_->input), error);
+        }
+        if (error == asio::error::would_block) {
+            return read();
+        }
         if (error) {
             return fail(error == asio::error::eof ? "closed by QEMU" : error.message());
         }
         const auto events =
-            dialogue_->on_bytes(std::string_view(input_.data(), size), platform::now());
+            dialogue_->on_bytes(std::string_view(desk_->input.data(), size), platform::now());
         if (dialogue_->hostile()) {
-            punish(events);
-            return;
+            return punish(events);
         }
         if (!events.empty()) {
             retry_in_ = Micros(0);
@@ -175,11 +212,8 @@ class AgentLinksAsio::Link : public std::enable_shared_from_this<Link> {
         tell_all(events);
     }
 
-    void on_wake() {
-        if (!dialogue_) {
-            return;
-        }
-        const auto events = dialogue_->on_time(platform::now());
+    void on_time(Time now) {
+        const auto events = dialogue_->on_time(now);
         if (dialogue_->unanswered() && !std::exchange(held_or_silent_told_, true)) {
             tell(why_unanswered());
         }
@@ -202,59 +236,53 @@ class AgentLinksAsio::Link : public std::enable_shared_from_this<Link> {
     void continue_dialogue() {
         std::string more = dialogue_->take_output();
         // A sync makes all before it stale: while QEMU does not read (the guest has not opened the
-        // port) nothing piles up.
-        const bool afresh = more.starts_with(proto::k_sentinel);
-        output_ = afresh ? std::move(more) : output_ + more;
+        // port) nothing piles up. But a line that is half written must be ended, or its rest would
+        // be missing: the sync's 0xFF does that.
+        output_ = more.starts_with(proto::k_sentinel) ? std::move(more) : output_ + more;
         write();
-        if (const auto wake = dialogue_->next_wake()) {
-            after(std::max(*wake - platform::now(), Micros(0)), &Link::on_wake);
-        } else {
-            timer_.cancel();
-        }
+        set_alarm();
     }
 
+    // Most of the time the socket takes it at once. What is wrong with it, reading tells.
     void write() {
         if (writing_ || output_.empty()) {
             return;
         }
+        boost::system::error_code error;
+        const size_t written = socket_.write_some(asio::buffer(output_), error);
+        output_.erase(0, written);
+        if (output_.empty() || (error && error != asio::error::would_block)) {
+            return;
+        }
         writing_ = true;
-        in_flight_ = std::exchange(output_, {});
-        asio::async_write(socket_, asio::buffer(in_flight_),
-                          [self = shared_from_this(), connection = connection_](
-                              boost::system::error_code error, size_t) {
-                              if (self->closed_ || connection != self->connection_) {
-                                  return;
-                              }
-                              self->writing_ = false;
-                              if (error) {
-                                  self->fail(error.message());
-                              } else {
-                                  self->write();
-                              }
-                          });
+        socket_.async_wait(
+            Socket::wait_write,
+            [self = shared_from_this(), connection = connection_](boost::system::error_code) {
+                if (!self->closed_ && connection == self->connection_) {
+                    self->writing_ = false;
+                    self->write();
+                }
+            });
     }
 
     const VmId vm_;
-    const Sink sink_;
+    const std::shared_ptr<Desk> desk_;
     Socket socket_;
-    asio::steady_timer timer_;
+    std::optional<Time> connect_at_;  // while not connected
     std::optional<TalkToAgent> order_;
     std::optional<AgentDialogue> dialogue_;  // while connected
     uint64_t connection_ = 0;                // tells operations of an earlier connection
-    uint64_t step_ = 0;                      // tells an earlier step of the timer
     Time connected_at_;
     bool closed_ = false;
     bool held_or_silent_told_ = false;
     bool writing_ = false;
     std::string output_;
-    std::string in_flight_;
-    std::array<char, 4 * 1024> input_{};
     Micros retry_in_{0};
     Micros penalty_{0};
 };
 
 AgentLinksAsio::AgentLinksAsio(asio::io_context& context, Sink sink)
-    : context_(context), sink_(std::move(sink)) {}
+    : desk_(std::make_shared<Desk>(context, std::move(sink))) {}
 
 AgentLinksAsio::~AgentLinksAsio() {
     for (const auto& [vm, link] : links_) {
@@ -263,11 +291,13 @@ AgentLinksAsio::~AgentLinksAsio() {
 }
 
 void AgentLinksAsio::talk(const VmId& vm, const TalkToAgent& order) {
+    // When many are found at once they are asked over the whole second, not all at once.
+    const Micros turn = static_cast<Micros::rep>(links_.size()) * k_apart % k_status_every;
     std::shared_ptr<Link>& link = links_[vm];
     if (!link) {
-        link = std::make_shared<Link>(context_, vm, sink_);
+        link = std::make_shared<Link>(desk_, vm);
     }
-    link->order(order);
+    link->order(order, turn);
 }
 
 void AgentLinksAsio::leave(const VmId& vm) {

@@ -26,9 +26,9 @@ class AgentLinksAsio final : public AgentLinks {
     void leave(const VmId& vm) override;
 
   private:
+    struct Desk;
     class Link;
-    asio::io_context& context_;
-    const Sink sink_;
+    const std::shared_ptr<Desk> desk_;
     std::map<VmId, std::shared_ptr<Link>> links_;
 };
 

@@ -65,9 +65,9 @@ void AgentDialogue::handle(std::vector<proto::ClientEvent> happened, Time now, E
             events.emplace_back(AgentUp{std::move(ready->info)});
         } else if (std::holds_alternative<proto::Called>(event)) {
             next_poll_ = std::min(next_poll_, now);
-        } else if (const auto* answer = std::get_if<proto::Answered>(&event)) {
+        } else if (auto* answer = std::get_if<proto::Answered>(&event)) {
             timeouts_forgiven_ = session_.counters().timeouts;
-            answered(*answer, events);
+            answered(std::move(*answer), events);
         } else if (const auto* hostile = std::get_if<proto::Hostile>(&event)) {
             hostile_ = true;
             events.emplace_back(AgentDown{AgentDown::Why::flooding, hostile->reason});
@@ -81,7 +81,7 @@ void AgentDialogue::handle(std::vector<proto::ClientEvent> happened, Time now, E
     say_next(now);
 }
 
-void AgentDialogue::answered(const proto::Answered& answer, Events& events) {
+void AgentDialogue::answered(proto::Answered answer, Events& events) {
     const bool was_policy = std::holds_alternative<proto::SetPolicy>(answer.command);
     if (const auto* failure = std::get_if<proto::Failure>(&answer.outcome)) {
         if (was_policy) {
@@ -89,11 +89,11 @@ void AgentDialogue::answered(const proto::Answered& answer, Events& events) {
         }
         return;
     }
-    const auto& result = std::get<proto::Return>(answer.outcome);
+    auto& result = std::get<proto::Return>(answer.outcome);
     if (const auto* in_force = std::get_if<proto::PolicyInForce>(&result)) {
         events.emplace_back(AgentTookPolicy{*in_force});
-    } else if (const auto* status = std::get_if<AgentStatus>(&result)) {
-        events.emplace_back(AgentSaid{*status});
+    } else if (auto* status = std::get_if<AgentStatus>(&result)) {
+        events.emplace_back(AgentSaid{std::move(*status), asked_due_});
     }
 }
 
@@ -122,6 +122,7 @@ void AgentDialogue::say_next(Time now) {
     }
     // From the previous time on, so that the rate holds; but what was missed is not made up for.
     const Micros period = tells_status_ ? k_status_every : k_ping_every;
+    asked_due_ = next_poll_;
     next_poll_ = std::max(next_poll_ + period, now + period / 2);
     if (tells_status_) {
         (void)session_.send(proto::GetStatus{}, now);

@@ -41,7 +41,7 @@ class AgentDialogue {
 
   private:
     void handle(std::vector<proto::ClientEvent> happened, Time now, Events& events);
-    void answered(const proto::Answered& answer, Events& events);
+    void answered(proto::Answered answer, Events& events);
     void say_next(Time now);
 
     proto::ClientSession session_;
@@ -54,6 +54,7 @@ class AgentDialogue {
     bool takes_limits_ = false;
     bool events_due_ = false;
     Time next_poll_;
+    Time asked_due_;                  // when what is asked now was to be asked
     uint64_t timeouts_forgiven_ = 0;  // those before the last answer
     bool hostile_ = false;
 };

@@ -55,7 +55,7 @@ ApiResponse json_or_error(const Result<Document>& document) {
 }
 
 ApiResponse metrics(const Fleet& fleet, const Meter& meter) {
-    Figures figures{fleet.list(), {}, {}};
+    Figures figures{fleet.list(), {}, {}, fleet.timings()};
     for (const auto& [id, vm] : fleet.vms()) {
         figures.decisions[id.uuid] = vm.history().decisions_total();
         if (const auto total = meter.total(id.uuid)) {

@@ -132,9 +132,11 @@ void Fleet::on_agent(const VmId& id, const AgentEvent& event) {
     if (const auto vm = vms_.find(id); vm != vms_.end()) {
         const Now now = outside_.clock();
         carry_out(id, vm->second.on_agent(event, now));
-        const auto* said = std::get_if<AgentSaid>(&event);
-        if (said != nullptr && said->status.at_grant) {
-            arbitrate_soon(now);
+        if (const auto* said = std::get_if<AgentSaid>(&event)) {
+            if (said->status.at_grant) {
+                arbitrate_soon(now);
+            }
+            timings_.cycle.add(outside_.clock().mono - said->due);
         }
     }
 }
@@ -157,6 +159,7 @@ void Fleet::tick() {
     watch_host(now);
     arbitrate(now);
     share_swap(now);
+    timings_.pass.add(outside_.clock().mono - now.mono);
 }
 
 void Fleet::share_swap(Now now) {
@@ -378,8 +381,7 @@ Result<proto::Explanation> Fleet::explain(std::string_view domain) const {
         return id.error();
     }
     const Vm& vm = vms_.find(*id)->second;
-    proto::Explanation explanation{vm.facts().name, vm.facts().vm.uuid, {}};
-    explanation.entries.assign(vm.history().entries().begin(), vm.history().entries().end());
+    proto::Explanation explanation{vm.facts().name, vm.facts().vm.uuid, vm.history().entries()};
     if (auto now = standing(*id)) {
         explanation.entries.push_back(*std::move(now));
     }

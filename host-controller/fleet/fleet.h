@@ -18,6 +18,7 @@
 #include "engine/base/result.h"
 #include "host-controller/config/config.h"
 #include "host-controller/hostmem/host_reader.h"
+#include "host-controller/metrics/histogram.h"
 #include "host-controller/ports.h"
 #include "host-controller/vm/vm.h"
 #include "proto/controller_api.h"
@@ -75,6 +76,7 @@ class Fleet {
     [[nodiscard]] proto::ReservationList reservations() const;
 
     [[nodiscard]] const std::map<VmId, Vm>& vms() const { return vms_; }
+    [[nodiscard]] const Timings& timings() const { return timings_; }
 
   private:
     void up(const HypervisorUp& up);
@@ -117,6 +119,7 @@ class Fleet {
     proto::HostSummary host_;
     HostCounters counters_;
     arbiter::StrainWatch strain_;
+    Timings timings_;
     bool lacking_ = false;  // the guarantees do not fit
     Cycle cycle_;
     arbiter::Reservations reservations_;

@@ -5,11 +5,9 @@
 
 namespace acma::host {
 
-namespace {
 Bytes distance(Bytes a, Bytes b) {
     return a > b ? a - b : b - a;
 }
-}  // namespace
 
 bool is_due(const PaceState& state, const ProcessMemory& seen, Time now, const PaceLimits& limits) {
     if (!state.last_read) {

@@ -28,6 +28,8 @@ struct PaceState {
 [[nodiscard]] bool is_due(const PaceState& state, const ProcessMemory& seen, Time now,
                           const PaceLimits& limits);
 
+[[nodiscard]] Bytes distance(Bytes a, Bytes b);
+
 // When the sampler may read any VM's smaps again, after a read that took `cost`.
 [[nodiscard]] Time rest_until(Time now, Micros cost, const PaceLimits& limits);
 

@@ -13,6 +13,10 @@ namespace {
 // How often each process's cheap figures are looked at, and a missing process is searched for.
 constexpr Micros k_look_every{1'000'000};
 constexpr Micros k_search_every{10'000'000};
+// Between rounds over all VMs, so that what falls due is done together.
+constexpr Micros k_round{200'000};
+// How often what statm does not tell (swap, huge pages) is looked at where that stands still.
+constexpr Micros k_status_every{10'000'000};
 // The first searches follow quickly: libvirt says "started" before the pid file is there.
 constexpr int k_eager_searches = 5;
 }  // namespace
@@ -22,6 +26,9 @@ struct HostMemorySampler::Watched {
     Order order;
     std::optional<QemuProcess> process;
     PaceState pace;
+    std::optional<Time> status_at;  // when that was looked at
+    bool huge_pages = false;        // as it said
+    Bytes resident;                 // when smaps was read
     Time next_look;
     int searches = 0;
     std::string last_error;
@@ -115,6 +122,7 @@ void HostMemorySampler::take_orders(WatchedVms& vms) {
 
 void HostMemorySampler::run(const std::stop_token& stop, Reader& reader) {
     WatchedVms vms;
+    ProcessSearch search(roots_);
     std::string text;  // used again by every read
     while (!stop.stop_requested()) {
         Time wake_at = platform::now() + k_look_every;
@@ -125,7 +133,7 @@ void HostMemorySampler::run(const std::stop_token& stop, Reader& reader) {
             const Time start = platform::now();
             if (start >= watched.next_look) {
                 begin(reader, vm, start);
-                const Measured measured = measure(watched, start, text);
+                const Measured measured = measure(watched, search, start, text);
                 if (!end(reader)) {
                     return;
                 }
@@ -141,7 +149,7 @@ void HostMemorySampler::run(const std::stop_token& stop, Reader& reader) {
         }
         std::unique_lock lock(mutex_);
         const uint64_t seen = next_number_;
-        const Micros pause = std::max(wake_at - platform::now(), Micros(0));
+        const Micros pause = std::max(wake_at - platform::now(), k_round);
         wake_.wait_for(lock, stop, pause, [this, seen] { return next_number_ != seen; });
         take_orders(vms);
     }
@@ -160,20 +168,26 @@ void HostMemorySampler::tell(const VmId& vm, Watched& watched,
     }
 }
 
-HostMemorySampler::Measured HostMemorySampler::measure(Watched& watched, Time now,
-                                                       std::string& text) const {
+HostMemorySampler::Measured HostMemorySampler::measure(Watched& watched, ProcessSearch& search,
+                                                       Time now, std::string& text) const {
     watched.next_look = now + k_look_every;
     if (!watched.process) {
-        if (++watched.searches > k_eager_searches) {
-            watched.next_look = now + k_search_every;
-        }
+        const bool eager = ++watched.searches <= k_eager_searches;
+        const Micros pause = eager ? k_look_every : k_search_every;
+        watched.next_look = now + pause;
         Result<QemuProcess> found =
-            QemuProcess::find(roots_, watched.order.domain_name, watched.vm.uuid);
+            search.find(watched.order.domain_name, watched.vm.uuid, now, pause);
         if (!found) {
             return {.bytes = found.error()};
         }
         watched.process.emplace(std::move(*found));
         watched.pace = PaceState{};
+        watched.status_at.reset();
+    }
+    const Result<Bytes> resident = watched.process->resident();
+    if (resident && watched.status_at && now - *watched.status_at < k_status_every &&
+        !watched.huge_pages && distance(*resident, watched.resident) < limits_.moved) {
+        return {.bytes = std::optional<HostBytes>()};
     }
     const Status read = watched.process->read("status", text);
     const Result<ProcessMemory> seen = read ? parse_process_status(text) : read.error();
@@ -181,10 +195,13 @@ HostMemorySampler::Measured HostMemorySampler::measure(Watched& watched, Time no
         watched.process.reset();  // it has ended; libvirt will say so, or a new one comes
         return {.bytes = seen.error()};
     }
+    watched.status_at = now;
+    watched.huge_pages = seen->hugetlb > Bytes(0);
     if (!is_due(watched.pace, *seen, now, limits_)) {
         return {.bytes = std::optional<HostBytes>()};
     }
     watched.pace = PaceState{now, *seen};
+    watched.resident = resident.value_or(Bytes(0));
     if (const Status smaps = watched.process->read("smaps", text); !smaps) {
         return {.bytes = smaps.error().in("host bytes"), .costly = true};
     }

@@ -74,7 +74,8 @@ class HostMemorySampler final : public HostMemory {
     void begin(Reader& reader, const VmId& vm, Time now);
     // False: it took so long that another goes on.
     bool end(Reader& reader);
-    [[nodiscard]] Measured measure(Watched& watched, Time now, std::string& text) const;
+    [[nodiscard]] Measured measure(Watched& watched, ProcessSearch& search, Time now,
+                                   std::string& text) const;
     void tell(const VmId& vm, Watched& watched, const Result<std::optional<HostBytes>>& bytes);
 
     const ProcRoots roots_;

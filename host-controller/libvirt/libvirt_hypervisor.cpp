@@ -26,9 +26,9 @@ constexpr Millis k_longest_retry{30'000};
 constexpr int k_keepalive_interval_s = 5;
 constexpr unsigned k_keepalive_count = 3;
 // Balloon events tell every change; the poll only heals a lost one. A driver without these events
-// (test) is polled instead.
+// (test) is polled instead, and whenever we have set one.
 constexpr Micros k_heal_every{30'000'000};
-constexpr Micros k_poll_every{1'000'000};
+constexpr Micros k_poll_every{5'000'000};
 constexpr int k_tick_ms = 500;
 
 VmId id_of(virDomainPtr domain) {
@@ -155,7 +155,7 @@ void LibvirtHypervisor::disconnect(const std::string& why) {
     callback_ids_.clear();
     virConnectUnregisterCloseCallback(connection.get(), on_close);
     pending_.clear();
-    virtio_mem_.clear();
+    known_.clear();
     closed_.clear();
     next_try_ = platform::now() + k_first_retry;
     if (!why.empty()) {
@@ -220,7 +220,7 @@ void LibvirtHypervisor::read_pending() {
         if (!read) {  // a busy or broken libvirt stops no VM
             retry(vm, pending, read.error());
         } else if (*read == Read::gone) {
-            virtio_mem_.erase(vm);
+            known_.erase(vm);
             booted_.erase(vm);
             sink_(DomainGone{vm, "it was stopped"});
         }
@@ -276,7 +276,7 @@ Result<DomainFacts> LibvirtHypervisor::facts_of(virDomainPtr domain) {
     if (const auto booted = booted_.find(facts->vm); booted != booted_.end()) {
         facts->booted_at = booted->second;
     }
-    virtio_mem_[facts->vm] = facts->virtio_mem;
+    known_[facts->vm] = Known{facts->virtio_mem, std::nullopt, {}};
     return facts;
 }
 
@@ -284,16 +284,26 @@ Result<DomainFacts> LibvirtHypervisor::facts_of(virDomainPtr domain) {
 // one that hangs would stop this thread. virDomainGetInfo answers from libvirt's own memory.
 void LibvirtHypervisor::poll_balloons() {
     const Time now = platform::now();
+    if (balloon_set_.exchange(false) && !balloon_events_) {
+        next_poll_ = now;
+    }
     if (now < next_poll_) {
         return;
     }
     next_poll_ = now + (balloon_events_ ? k_heal_every : k_poll_every);
     const std::shared_ptr<virConnect> connection = connection_.load();
-    for (const auto& [vm, virtio_mem] : virtio_mem_) {
-        const DomainHandle domain(virDomainLookupByUUIDString(connection.get(), vm.uuid.c_str()));
+    for (auto& [vm, known] : known_) {
+        if (!known.handle) {
+            known.handle.reset(virDomainLookupByUUIDString(connection.get(), vm.uuid.c_str()));
+        }
         virDomainInfo info{};
-        if (domain && virDomainGetInfo(domain.get(), &info) == 0) {
-            sink_(BalloonSeen{vm, to_bytes(Kibibytes(info.memory)) - virtio_mem});
+        if (!known.handle || virDomainGetInfo(known.handle.get(), &info) != 0) {
+            continue;
+        }
+        const Bytes actual = to_bytes(Kibibytes(info.memory)) - known.virtio_mem;
+        if (balloon_events_ || known.told != actual) {  // events tell it too: it may be news again
+            known.told = actual;
+            sink_(BalloonSeen{vm, actual});
         }
     }
 }
@@ -441,11 +451,13 @@ void LibvirtHypervisor::post_call(const VmId& vm, Call call, const Done& done) {
 void LibvirtHypervisor::set_balloon(const VmId& vm, Bytes target, Done done) {
     post_call(
         vm,
-        [target](virDomainPtr domain) -> Status {
+        [this, target](virDomainPtr domain) -> Status {
             const unsigned long kib = to_kib_floor(target).count();
-            return virDomainSetMemoryFlags(domain, kib, VIR_DOMAIN_AFFECT_LIVE) != 0
-                       ? Status(last_libvirt_error("setting the balloon"))
-                       : Status();
+            if (virDomainSetMemoryFlags(domain, kib, VIR_DOMAIN_AFFECT_LIVE) != 0) {
+                return last_libvirt_error("setting the balloon");
+            }
+            balloon_set_ = true;
+            return {};
         },
         done);
 }

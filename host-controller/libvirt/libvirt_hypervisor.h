@@ -7,6 +7,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <set>
 #include <string>
 #include <thread>
@@ -46,6 +47,11 @@ class LibvirtHypervisor final : public Hypervisor {
         bool policy_written = false;
         Time try_at;  // libvirt could not tell, so it is asked again, with growing pauses
         Millis retry_in{0};
+    };
+    struct Known {
+        Bytes virtio_mem;           // libvirt counts it as "current"
+        std::optional<Bytes> told;  // of its balloon, by the last poll
+        DomainHandle handle;
     };
     enum class Read { done, gone };
     using Call = std::function<Status(virDomainPtr)>;
@@ -89,14 +95,15 @@ class LibvirtHypervisor final : public Hypervisor {
     // Only the event thread uses these.
     std::vector<int> callback_ids_;
     std::map<VmId, Pending> pending_;
-    std::map<VmId, Bytes> virtio_mem_;  // of each known domain: libvirt counts it as "current"
+    std::map<VmId, Known> known_;
     std::set<VmId> migrating_;
     std::map<VmId, Time> booted_;  // when it was seen to start, or to be reset
     std::string closed_;           // why the connection was closed, if it was
     Millis retry_in_{0};
     Time next_poll_;
     Time next_try_;
-    bool balloon_events_ = true;  // the test driver has none
+    bool balloon_events_ = true;             // the test driver has none
+    std::atomic<bool> balloon_set_ = false;  // by us, since the last poll
 
     std::atomic<std::shared_ptr<virConnect>> connection_;  // written by the event thread
     int wake_fd_ = -1;

@@ -47,6 +47,20 @@ class Families {
     std::deque<prometheus::MetricFamily> families_;  // references stay good while it grows
 };
 
+void add_histogram(Families& families, const char* name, const char* help,
+                   const DurationHistogram& durations) {
+    prometheus::ClientMetric metric;
+    uint64_t up_to = 0;
+    for (size_t i = 0; i < DurationHistogram::k_buckets; ++i) {
+        up_to += durations.in_bucket(i);
+        const double bound = static_cast<double>(DurationHistogram::bound(i).count()) / 1e6;
+        metric.histogram.bucket.push_back({up_to, bound});
+    }
+    metric.histogram.sample_count = durations.count();
+    metric.histogram.sample_sum = static_cast<double>(durations.sum().count()) / 1e6;
+    families.add(name, help, prometheus::MetricType::Histogram).metric.push_back(std::move(metric));
+}
+
 double bytes(Bytes size) {
     return static_cast<double>(size.count());
 }
@@ -192,6 +206,12 @@ std::string metrics_text(const Figures& figures) {
                                prometheus::MetricType::Gauge);
     Families::sample(build, {{"version", figures.list.controller_version}}, 1);
     add_host(families, figures.list.host);
+    add_histogram(families, "acma_controller_cycle_seconds",
+                  "Of one domain, from when its agent is due to be asked until its answer is "
+                  "decided upon, the guest's time included.",
+                  figures.timings.cycle);
+    add_histogram(families, "acma_controller_pass_seconds",
+                  "Of the pass over all domains, once a second.", figures.timings.pass);
     add_domains(families, figures);
     return families.text();
 }

@@ -6,6 +6,7 @@
 #include <map>
 #include <string>
 
+#include "host-controller/metrics/histogram.h"
 #include "proto/controller_api.h"
 
 namespace acma::host {
@@ -19,6 +20,7 @@ struct Figures {
         double above_min_byte_seconds = 0;
     };
     std::map<std::string, Used> used;
+    Timings timings;
 };
 
 [[nodiscard]] std::string metrics_text(const Figures& figures);

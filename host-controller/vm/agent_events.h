@@ -27,6 +27,7 @@ struct AgentRefusedPolicy {
 };
 struct AgentSaid {
     AgentStatus status;
+    Time due{};  // when it was to be asked
 };
 struct AgentDown {
     enum class Why {

@@ -794,9 +794,13 @@ void Vm::noticed(std::string_view word, std::string reason, Now now,
 
 void Vm::tell(bool warning, std::string text, Now now, Actions& actions) {
     if (log_budget_.overdrawn(now.mono)) {
+        ++lines_left_out_;
         return;
     }
     log_budget_.spend(1, now.mono);
+    if (const uint64_t left_out = std::exchange(lines_left_out_, 0); left_out > 0) {
+        text += " (" + std::to_string(left_out) + " lines about this VM were left out before)";
+    }
     actions.emplace_back(Tell{warning, std::move(text)});
 }
 

@@ -210,6 +210,7 @@ class Vm {
     History history_;
     // Lines for the log: a burst, then one in half a minute. `explain` has the rest.
     proto::RateBudget log_budget_{20, Seconds(30)};
+    uint64_t lines_left_out_ = 0;  // since the last one
 };
 
 }  // namespace acma::host

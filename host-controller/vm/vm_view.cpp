@@ -71,10 +71,8 @@ proto::VmSummary Vm::summary() const {
     for (const auto& [what, message] : marks_) {
         view.marks.push_back(proto::Mark{what, message});
     }
-    if (!history_.entries().empty()) {
-        view.last_reason = history_.entries().back().reason;
-    }
-    if (const proto::ExplainEntry* last = history_.last_decision()) {
+    view.last_reason = history_.last_reason();
+    if (const auto last = history_.last_decision()) {
         view.last_change = last->decision;
         view.last_change_reason = last->reason;
         view.last_change_time = last->time;

@@ -110,6 +110,9 @@ struct FakeAgent::Line : std::enable_shared_from_this<FakeAgent::Line> {
             output += "{\"return\": [[[]]], \"really\"}\n";
         } else if (const auto* policy = std::get_if<proto::SetPolicy>(&request.command)) {
             policies.push_back(*policy);
+            if (agent->on_policy) {
+                agent->on_policy(*policy);
+            }
             if (manners == Manners::refusing) {
                 session->reply(request, Failure{std::string(proto::k_generic_error), "I will not"});
                 return;

@@ -38,6 +38,8 @@ class FakeAgent {
     AgentStatus status;
     // Last say on each status: how a liar lies.
     std::function<void(AgentStatus&)> lie;
+    // Told of each policy that comes.
+    std::function<void(const proto::SetPolicy&)> on_policy;
 
     [[nodiscard]] const std::vector<proto::SetPolicy>& policies() const;
     [[nodiscard]] uint64_t requests() const;

@@ -18,7 +18,12 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     }
     const Request request{k_commands[data[0] % k_commands.size()],
                           data[0] < 128 ? Id{int64_t{1}} : Id{}};
-    const auto decoded = decode_reply(acma::fuzz::as_text(data + 1, size - 1), request);
+    const auto line = acma::fuzz::as_text(data + 1, size - 1);
+    const auto decoded = decode_reply(line, request);
+    // A tab before it keeps a line from being read as plain.
+    const auto other = decode_reply("\t" + std::string(line), request);
+    require(decoded.ok() == other.ok() && (!decoded.ok() || *decoded == *other),
+            "a line means the same either way");
     if (decoded && *decoded) {
         const auto again = decode_reply(encode(Reply{**decoded, request.id}), request);
         require(again.ok() && *again && **again == **decoded, "encode(decode(x)) is stable");

@@ -135,7 +135,11 @@ TEST(Render, LetsNoGuestPlayTricksOnTheTerminal) {
 }
 
 TEST(Metrics, HaveLibvirtExportersLabelsAndBaseUnits) {
-    const std::string text = host::metrics_text({sample(), {{"u1", 7}}});
+    host::Figures figures{sample(), {{"u1", 7}}};
+    for (const int64_t us : {1, 64, 65, 128, 129, 9'000'000}) {
+        figures.timings.cycle.add(Micros(us));
+    }
+    const std::string text = host::metrics_text(figures);
     for (const char* line : {
              "acma_build_info{version=\"1.2\"} 1",
              "acma_domain_memory_min_bytes{domain=\"web\",uuid=\"u1\"} 536870912",
@@ -151,6 +155,12 @@ TEST(Metrics, HaveLibvirtExportersLabelsAndBaseUnits) {
              "acma_domain_marked{domain=\"idle\",uuid=\"u2\",mark=\"silent\"} 1",
              "acma_domain_decisions_total{domain=\"web\",uuid=\"u1\"} 7",
              "acma_host_psi_bp 33",
+             "acma_controller_cycle_seconds_count 6",
+             "acma_controller_cycle_seconds_bucket{le=\"6.4e-05\"} 2",
+             "acma_controller_cycle_seconds_bucket{le=\"0.000128\"} 4",
+             "acma_controller_cycle_seconds_bucket{le=\"0.00016\"} 5",
+             "acma_controller_cycle_seconds_bucket{le=\"3.670016\"} 5",
+             "acma_controller_cycle_seconds_bucket{le=\"+Inf\"} 6",
              "acma_libvirt_up 1",
          }) {
         EXPECT_THAT(text, HasSubstr(std::string(line) + "\n"));

@@ -393,9 +393,12 @@ TEST_F(VmTest, PutsABalloonRightThatNeverRests) {
 
 TEST_F(VmTest, CannotHaveItsHistoryFloodedByABalloonThatGoesUpAndDown) {
     Vm vm = settled();
-    const auto set =
-        std::count_if(vm.history().entries().begin(), vm.history().entries().end(),
-                      [](const auto& entry) { return entry.decision == "set-policy"; });
+    const auto policies = [&vm] {
+        const auto entries = vm.history().entries();
+        return std::count_if(entries.begin(), entries.end(),
+                             [](const auto& entry) { return entry.decision == "set-policy"; });
+    };
+    const auto set = policies();
     for (int i = 0; i < 200; ++i) {
         (void)foreign(vm, 3_GiB + 2_MiB * static_cast<uint64_t>(i));
         (void)vm.on_balloon(2_GiB, now());
@@ -404,9 +407,7 @@ TEST_F(VmTest, CannotHaveItsHistoryFloodedByABalloonThatGoesUpAndDown) {
         obey(vm, foreign(vm, 3_GiB));
         obey(vm, run(vm, 60));
     }
-    EXPECT_EQ(std::count_if(vm.history().entries().begin(), vm.history().entries().end(),
-                            [](const auto& entry) { return entry.decision == "set-policy"; }),
-              set);
+    EXPECT_EQ(policies(), set);
 }
 
 TEST_F(VmTest, CarriesANewPolicyOutAtOnceThoughTheGuestDeflatedItsBalloon) {
@@ -1026,6 +1027,33 @@ TEST_F(VmTest, CannotHaveTheLogFloodedByItsGuest) {
         lines += only<Tell>(vm.on_agent(AgentUp{}, now())).size();
     }
     EXPECT_LE(lines, 25U);
+    pass(Seconds(60));
+    const auto next = only<Tell>(vm.on_agent(AgentDown{AgentDown::Why::held, "x"}, now()));
+    ASSERT_FALSE(next.empty());
+    EXPECT_THAT(next.front().text, HasSubstr(" lines about this VM were left out before)"));
+}
+
+TEST(History, KeepsEntriesAsTheyWereAndDropsTheOldestBeyondItsBytes) {
+    History history;
+    const proto::ExplainEntry first{Micros(1'700'000'000'000'000),
+                                    "grow",
+                                    "it needs more",
+                                    {{"from_bytes", 0}, {"to_bytes", ~uint64_t{0}}, {"a", 127}}};
+    history.add(first, History::Cause::decision);
+    EXPECT_EQ(history.entries(), std::vector{first});
+    EXPECT_EQ(history.last_reason(), "it needs more");
+    for (int i = 0; i < 100; ++i) {
+        history.add({Micros(i), "shrink", std::to_string(i) + std::string(2000, 'x'), {}},
+                    History::Cause::decision);
+    }
+    size_t bytes = 0;
+    for (const proto::ExplainEntry& entry : history.entries()) {
+        bytes += entry.reason.size();
+    }
+    EXPECT_LE(bytes, k_history_bytes);
+    EXPECT_GT(bytes, k_history_bytes / 2);
+    EXPECT_THAT(history.last_reason(), HasSubstr("99x"));
+    EXPECT_EQ(history.decisions_total(), 101U);
 }
 
 TEST_F(VmTest, KeepsTheLastDecisionsOnly) {

@@ -247,6 +247,31 @@ TEST(DecodeReply, BoundsBytesDepthAndValues) {
     EXPECT_FALSE(decode_reply(many + "]}}", ping).ok());
 }
 
+// A tab in front keeps a line from being read as plain.
+TEST(DecodeReply, MeansTheSameWhetherItIsReadAsPlainOrNot) {
+    const Request request{GetStatus{}, Id{int64_t{7}}};
+    const std::string line = encode(Reply{Return{samples::status()}, request.id});
+    const auto same = [&request](const std::string& changed) {
+        const auto plain = decode_reply(changed, request);
+        const auto other = decode_reply("\t" + changed, request);
+        ASSERT_EQ(plain.ok(), other.ok()) << changed;
+        if (plain.ok()) {
+            ASSERT_EQ(*plain, *other) << changed;
+        }
+    };
+    same(line);
+    same(line + " ");
+    for (size_t i = 0; i < line.size(); ++i) {
+        for (const char c : std::string_view("\"\\,:{}[]0-9e. tx\x7F\x01\xC3")) {
+            std::string changed = line;
+            changed[i] = c;
+            same(changed);
+        }
+        same(line.substr(0, i) + line.substr(i + 1));
+        same(line.substr(0, i) + line.substr(i / 2));
+    }
+}
+
 TEST(LongestMessages, FitTheirLimits) {
     AgentStatus status = samples::status();
     status.reason = std::string(5000, '\xC3');  // each becomes a six-byte \u escape
