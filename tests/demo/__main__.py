@@ -47,9 +47,11 @@ def set_up(on):
     for name in plan.NAMES:
         with step(f"booting VM {name}: {on.describe(kind)}"):
             on.start_guest(name, kind)
-    with step("starting acma-controller; each agent gets the policy of its VM's metadata"):
+    promised, wanted = stage.BUDGET_MIB / 1024, len(plan.NAMES) * plan.RAM_MIB / 1024
+    with step(f"starting acma-controller, which may promise {promised:.1f} GiB where the VMs' max-mem is {wanted:.1f} GiB together; each agent gets the policy of its VM's metadata"):
         on.start_controller()
         on.wait_for_agents()
+    print(f"   the page: http://{on.address}/ (as long as this runs)")
     return kind
 
 

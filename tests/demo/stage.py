@@ -4,6 +4,7 @@
 import json
 import os
 import re
+import socket
 import subprocess
 import threading
 import time
@@ -22,6 +23,8 @@ from .record import Status
 KERNEL = "6.12"
 POLICY = Policy(min_mem="256MiB", max_mem=f"{plan.RAM_MIB}MiB", psi="0.1%")
 PSI_TARGET_BP = 10
+# What all VMs are promised, QEMU's own memory included: less than both of them with all of their max-mem.
+BUDGET_MIB = 2560
 _API_DIRECTORY = "/run/acma"  # systemd makes it elsewhere
 _API = _API_DIRECTORY + "/controller.sock"
 # The workload writes to a port of its own: asking for its output would wake a shell in the guest every time, and the
@@ -51,6 +54,7 @@ class Stage:
         self._failure = None
         self._connected_at = time.monotonic()
         self.guests = {}
+        self.address = f"127.0.0.1:{_free_port()}"  # of the page, while it runs
 
     def __enter__(self):
         return self
@@ -96,11 +100,15 @@ class Stage:
         # A configuration of its own: one that the machine has may have rules.
         config = os.path.join(self._directory, "controller.toml")
         with open(config, "w", encoding="ascii") as file:
-            file.write('connect = "qemu:///system"\n')
+            file.write(f'connect = "qemu:///system"\nlisten = "{self.address}"\n')
+            file.write(f'host-reserve = "{_mem_total_kib() - BUDGET_MIB * 1024}KiB"\n')
         self._libvirt.run(["mkdir", "-p", _API_DIRECTORY])
         with open(self._path("controller.log"), "wb") as log:
             self._controller = self._libvirt.popen(
-                [self._program("host-controller/acma-controller"), "--config", config], stdout=log, stderr=log
+                [self._program("host-controller/acma-controller"), "--config", config],
+                host_network=True,  # for a browser of this machine
+                stdout=log,
+                stderr=log,
             )
 
     def wait_for_agents(self):
@@ -232,6 +240,17 @@ class Stage:
             except RigError as error:
                 text += f"{error}\n"
         return text
+
+
+def _free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def _mem_total_kib():
+    with open("/proc/meminfo", encoding="ascii") as file:
+        return int(re.search(r"MemTotal:\s+(\d+)", file.read()).group(1))
 
 
 def _status(found, status, now):

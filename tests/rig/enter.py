@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Runs a command inside the namespaces of a private libvirt: enter.py PID COMMAND...
+"""Runs a command inside the namespaces of a private libvirt: enter.py [--host-network] PID COMMAND...
 
 Unlike nsenter it passes signals on to the command and takes it along when it dies itself.
 """
@@ -13,9 +13,13 @@ from tests.rig import system  # noqa: E402  (this file runs as a script)
 
 
 def main(arguments):
+    names = ["net", "pid", "mnt"]
+    if arguments[0] == "--host-network":
+        names.remove("net")
+        arguments = arguments[1:]
     pid, command = int(arguments[0]), arguments[1:]
     directory = os.getcwd()
-    for name in ("net", "pid", "mnt"):
+    for name in names:
         system.enter_namespace(pid, name)
     os.chdir(directory)
     child = os.fork()

@@ -164,10 +164,10 @@ class Libvirt:
             raise RigError(f"{' '.join(command)}: exit status {done.returncode}\n{done.stdout}{done.stderr}")
         return done
 
-    def popen(self, command, **kwargs):
-        """Starts a command inside; signals go through, and it ends when this process does."""
+    def popen(self, command, host_network=False, **kwargs):
+        """Starts a command inside, perhaps with the machine's own network; signals go through, and it ends when this process does."""
         kwargs.setdefault("stdin", subprocess.DEVNULL)
-        return subprocess.Popen(self._inside(command), preexec_fn=system.die_with_parent, **kwargs)
+        return subprocess.Popen(self._inside(command, host_network), preexec_fn=system.die_with_parent, **kwargs)
 
     @property
     def uri(self):
@@ -196,8 +196,9 @@ class Libvirt:
     def remember(self, guest):
         self._guests.append(guest)
 
-    def _inside(self, command):
-        return ["/usr/bin/python3", os.path.join(_HERE, "enter.py"), str(self.init_pid), *command]
+    def _inside(self, command, host_network=False):
+        network = ["--host-network"] if host_network else []
+        return ["/usr/bin/python3", os.path.join(_HERE, "enter.py"), *network, str(self.init_pid), *command]
 
     def _start(self):
         daemon = shutil.which("libvirtd", path="/usr/sbin:/usr/bin")
