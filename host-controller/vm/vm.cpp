@@ -579,7 +579,9 @@ void Vm::order_agent(Now now, Actions& actions) {
     if (agent_order_ == order) {
         return;
     }
-    if (order.policy && !(agent_order_ && agent_order_->policy == order.policy)) {
+    const bool only_limits =
+        agent_order_ && agent_order_->path == order.path && agent_order_->policy == order.policy;
+    if (order.policy && !only_limits) {
         // An agent follows what came last, whatever its number; numbers that grow, also across our
         // own restarts, tell whose answer is whose.
         generation_ = std::max(generation_ + 1, static_cast<uint64_t>(now.wall.count() / 1000));

@@ -18,7 +18,7 @@ import termios
 import time
 import unittest
 
-CONTROLLER, ACMACTL, SET_CLOCK = sys.argv[1:4]
+CONTROLLER, ACMACTL, SET_CLOCK = (os.path.abspath(path) for path in sys.argv[1:4])
 DEADLINE_S = 30
 
 

@@ -37,7 +37,8 @@ class _Unix(http.client.HTTPConnection):
 
 
 def metrics_of(path):
-    """{name: [labels of a sample, ...]} of a controller; those without a sample now are there too."""
+    """{name: [labels of a sample, ...]} of a controller; those without a sample now are there too.
+    A histogram's have its name with _bucket, _count and _sum."""
     with contextlib.closing(_Unix(path)) as connection:
         connection.request("GET", "/metrics")
         answer = connection.getresponse().read().decode()
@@ -45,7 +46,7 @@ def metrics_of(path):
     for line in answer.splitlines():
         if not line.startswith("#"):
             name, labels = re.match(r"(\w+)(?:\{(.*)\})? ", line).groups()
-            metrics[name].append(set(re.findall(r'(\w+)="', labels or "")))
+            metrics.setdefault(name, []).append(set(re.findall(r'(\w+)="', labels or "")))
     return metrics
 
 
