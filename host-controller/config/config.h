@@ -58,8 +58,8 @@ struct ControllerConfig {
     Bytes swap_out_limit = 1_GiB;
     std::string usage_database;  // empty: as configure() finds it
     Micros usage_retention = std::chrono::days(400);
-    std::string decision_log;          // empty: none
-    Bytes decision_log_size = 64_MiB;  // of each of the two files
+    std::string decision_log;               // empty: none
+    Bytes decision_log_size = 64_MiB;       // of each of the two files
     std::vector<std::string> guest_agents;  // names (globs) whose stock guest agent may be asked
     std::vector<PolicyRule> rules;
     std::vector<std::string> files;  // that it was read from; none: defaults

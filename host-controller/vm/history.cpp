@@ -70,9 +70,9 @@ std::string History::last_reason() const {
 }
 
 std::optional<proto::ExplainEntry> History::last_decision() const {
-    const auto last =
-        std::find_if(entries_.rbegin(), entries_.rend(),
-                     [](const Packed& packed) { return packed.cause == Cause::decision; });
+    const auto last = std::find_if(entries_.rbegin(), entries_.rend(), [](const Packed& packed) {
+        return packed.cause == Cause::decision;
+    });
     return last == entries_.rend() ? std::nullopt : std::optional(unpack(last->bytes));
 }
 
