@@ -82,6 +82,7 @@ void Accumulator::observe(const std::vector<Reading>& vms, const Moment& now) {
             file(vm, from_wall, counts, true);
             file(vm, from_wall + counts, passed - counts, false);
         }
+        newcomers_ = newcomers_ || is_new;
         vm.last = reading;
         vm.seen_in = round_;
     }
@@ -114,6 +115,7 @@ std::optional<UsageBatch> Accumulator::take() {
         }
     }
     taken_until_ = last_;
+    newcomers_ = false;
     return batch;
 }
 

@@ -39,6 +39,8 @@ class Accumulator {
 
     // Nothing before the first observe(); then all since the last take(), and it begins anew.
     [[nodiscard]] std::optional<UsageBatch> take();
+    // A VM was found since the last take().
+    [[nodiscard]] bool has_newcomers() const { return newcomers_; }
 
     // Of the VMs that run, since they were found.
     struct Total {
@@ -63,6 +65,7 @@ class Accumulator {
     std::optional<Moment> taken_until_;
     Moment last_;
     uint64_t round_ = 0;
+    bool newcomers_ = false;
 };
 
 }  // namespace acma::host

@@ -79,8 +79,10 @@ Meter::~Meter() {
 void Meter::observe(const std::vector<Reading>& vms) {
     const Moment now = clock_();
     accumulator_.observe(vms, now);
-    // At once for the first time: what is missing since the last run is known then.
-    if (!handing_over_ && (!handed_over_at_ || now.mono - *handed_over_at_ >= k_write_every)) {
+    // At once for the first time: what is missing since the last run is known then. And when a VM
+    // is found: after a crash only what is written says that its seconds are missing.
+    if (!handing_over_ && (!handed_over_at_ || accumulator_.has_newcomers() ||
+                           now.mono - *handed_over_at_ >= k_write_every)) {
         handed_over_at_ = now.mono;
         hand_over();
     }

@@ -16,7 +16,7 @@ namespace acma::host {
 
 class Meter {
   public:
-    // What a crash may lose.
+    // What a crash may lose; of a VM that was just found, at most until the next observe().
     static constexpr Micros k_write_every{10'000'000};
     // Questions that wait for the ledger at once.
     static constexpr size_t k_most_questions = 16;

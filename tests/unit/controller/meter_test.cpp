@@ -369,6 +369,16 @@ TEST_F(MeterTest, HandsOverAtOnceAndThenEveryTenSeconds) {
     EXPECT_EQ(ledger.store.batches[2].until, at(Seconds(20)));
 }
 
+TEST_F(MeterTest, HandsOverAtOnceWhenAVmIsFound) {
+    observe(Seconds(0), {});
+    observe(Seconds(3), {"a"});
+    observe(Seconds(4), {"a"});
+    ASSERT_EQ(ledger.store.batches.size(), 2U);
+    EXPECT_EQ(ledger.store.batches[1].until, at(Seconds(3)));
+    EXPECT_TRUE(ledger.store.batches[1].vms.at("a").runs)
+        << "a crash now makes its seconds missing";
+}
+
 TEST_F(MeterTest, AnswersUpToNow) {
     for (int second = 0; second <= 25; ++second) {
         observe(Seconds(second));
