@@ -2,7 +2,6 @@
 #include "host-controller/acmactl/replay.h"
 
 #include <algorithm>
-#include <array>
 #include <cstdio>
 #include <fstream>
 #include <optional>
@@ -23,28 +22,14 @@ Exit complain(Exit code, const std::string& message) {
     return code;
 }
 
-std::string fixed(double value, int digits, const char* unit) {
-    std::array<char, 64> text{};
-    (void)std::snprintf(text.data(), text.size(), "%.*f%s", digits, value, unit);
-    return text.data();
-}
-
-double seconds(Micros duration) {
-    return std::chrono::duration<double>(duration).count();
-}
-
 Row row_of(const Replayed& of, uint64_t counted) {
-    const bool demand = of.demand_fits > Micros(0);
-    const double minutes = seconds(of.vm_time) / 60;
-    const double met = demand ? seconds(of.demand_met) / seconds(of.demand_fits) : 0;
-    return {
-        of.policy,
-        // Rounded down: 99.999 % is not all.
-        demand ? fixed(static_cast<double>(static_cast<int64_t>(met * 1e5)) / 1e3, 3, " %") : "-",
-        fixed(seconds(of.demand_fits - of.demand_met), 1, " s"), human(of.granted_mean),
-        human(of.over_budget_max),
-        minutes > 0 ? fixed(static_cast<double>(of.changes) / minutes, 2, "") : "-",
-        std::to_string(of.differences) + " of " + std::to_string(counted)};
+    return {of.policy,
+            share_met(of.demand_met, of.demand_fits),
+            fixed(seconds(of.demand_fits - of.demand_met), 1, " s"),
+            human(of.granted_mean),
+            human(of.over_budget_max),
+            per_minute(of.changes, of.vm_time),
+            std::to_string(of.differences) + " of " + std::to_string(counted)};
 }
 
 std::string skipped(const ReplayReport& report) {

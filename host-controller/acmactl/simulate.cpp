@@ -14,30 +14,6 @@ namespace acma::ctl {
 namespace {
 using simulation::Results;
 
-std::string fixed(double value, int digits, const char* unit) {
-    std::array<char, 64> text{};
-    (void)std::snprintf(text.data(), text.size(), "%.*f%s", digits, value, unit);
-    return text.data();
-}
-
-double seconds(Micros duration) {
-    return std::chrono::duration<double>(duration).count();
-}
-
-std::string met(const Results& results) {
-    if (results.demand_fits == Micros(0)) {
-        return "-";
-    }
-    const double share = seconds(results.demand_met) / seconds(results.demand_fits);
-    // Rounded down: 99.999 % is not all.
-    return fixed(static_cast<double>(static_cast<int64_t>(share * 1e5)) / 1e3, 3, " %");
-}
-
-std::string changes(const Results& results, uint64_t vms) {
-    const double minutes = seconds(results.counted) / 60 * static_cast<double>(vms);
-    return minutes > 0 ? fixed(static_cast<double>(results.target_changes) / minutes, 2, "") : "-";
-}
-
 std::string or_never(const std::optional<Micros>& duration) {
     return duration ? fixed(seconds(*duration), 1, " s") : "never";
 }
@@ -45,14 +21,14 @@ std::string or_never(const std::optional<Micros>& duration) {
 Row row_of(const simulation::PolicyResults& of, uint64_t vms) {
     const Results& results = of.results;
     return {of.policy,
-            met(results),
+            share_met(results.demand_met, results.demand_fits),
             fixed(seconds(results.demand_fits - results.demand_met), 1, " s"),
             fixed(seconds(results.at_grant), 1, " s"),
             fixed(seconds(results.stalled), 1, " s"),
             human(results.host_free_min),
             human(results.host_swap_max),
             human(results.unbacked_max),
-            changes(results, vms)};
+            per_minute(results.target_changes, results.counted * static_cast<int64_t>(vms))};
 }
 
 Exit misused(const std::string& message) {

@@ -2,6 +2,8 @@
 #include "host-controller/acmactl/table.h"
 
 #include <algorithm>
+#include <array>
+#include <cstdio>
 
 namespace acma::ctl {
 
@@ -31,6 +33,28 @@ std::string table(const std::vector<Row>& rows, size_t figures) {
         text += line + "\n";
     }
     return text;
+}
+
+std::string fixed(double value, int digits, const char* unit) {
+    std::array<char, 64> text{};
+    (void)std::snprintf(text.data(), text.size(), "%.*f%s", digits, value, unit);
+    return text.data();
+}
+
+double seconds(Micros duration) {
+    return std::chrono::duration<double>(duration).count();
+}
+
+std::string share_met(Micros met, Micros of) {
+    if (of == Micros(0)) {
+        return "-";
+    }
+    const double share = seconds(met) / seconds(of);
+    return fixed(static_cast<double>(static_cast<int64_t>(share * 1e5)) / 1e3, 3, " %");
+}
+
+std::string per_minute(uint64_t count, Micros time) {
+    return time > Micros(0) ? fixed(static_cast<double>(count) / (seconds(time) / 60), 2, "") : "-";
 }
 
 }  // namespace acma::ctl

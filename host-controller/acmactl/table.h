@@ -3,8 +3,11 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <string>
 #include <vector>
+
+#include "engine/base/units.h"
 
 namespace acma::ctl {
 
@@ -18,5 +21,14 @@ using Row = std::vector<std::string>;
 // Columns as wide as their longest cell, two spaces between; the first one is a name, the rest are
 // right-aligned figures up to `figures`, then words. At least one row; all are of the same length.
 [[nodiscard]] std::string table(const std::vector<Row>& rows, size_t figures);
+
+// --- figures in them
+
+[[nodiscard]] std::string fixed(double value, int digits, const char* unit);
+[[nodiscard]] double seconds(Micros duration);
+// "99.987 %", rounded down, since 99.9999 % is not all; "-" of nothing.
+[[nodiscard]] std::string share_met(Micros met, Micros of);
+// "2.13"; "-" in no time.
+[[nodiscard]] std::string per_minute(uint64_t count, Micros time);
 
 }  // namespace acma::ctl

@@ -175,41 +175,7 @@ Status read_channels(const toml::node& node, const Place& place, ControllerConfi
     return read_texts(node, place, "channel names", config.channels);
 }
 
-Status read_host_reserve(const toml::node& node, const Place& place, ControllerConfig& config) {
-    std::string text;
-    if (Status done = read_text(node, place, text); !done) {
-        return done;
-    }
-    const Result<Bytes> size = parse_size(text);
-    if (!size) {
-        return place.error(size.error().message);
-    }
-    config.host_reserve = *size;
-    return {};
-}
-
-Status read_swap_out_limit(const toml::node& node, const Place& place, ControllerConfig& config) {
-    std::string text;
-    if (Status done = read_text(node, place, text); !done) {
-        return done;
-    }
-    constexpr std::string_view k_per_second = "/s";
-    std::string_view size = text;
-    if (size.ends_with(k_per_second)) {
-        size.remove_suffix(k_per_second.size());
-    }
-    const Result<Bytes> limit = parse_size(size);
-    if (!limit) {
-        return place.error(limit.error().message);
-    }
-    if (*limit < 1_MiB) {
-        return place.error("page-out needs at least 1MiB a second");
-    }
-    config.swap_out_limit = *limit;
-    return {};
-}
-
-Status read_usage_database(const toml::node& node, const Place& place, ControllerConfig& config) {
+Status read_absolute_path(const toml::node& node, const Place& place, std::string& field) {
     std::string path;
     if (Status done = read_text(node, place, path); !done) {
         return done;
@@ -217,7 +183,43 @@ Status read_usage_database(const toml::node& node, const Place& place, Controlle
     if (path.front() != '/') {
         return place.error("must be an absolute path");
     }
-    config.usage_database = path;
+    field = path;
+    return {};
+}
+
+// `optional_suffix`: as in "512MiB/s".
+Result<Bytes> size_of(const toml::node& node, const Place& place,
+                      std::string_view optional_suffix = {}) {
+    std::string text;
+    if (Status done = read_text(node, place, text); !done) {
+        return done.error();
+    }
+    std::string_view size = text;
+    if (size.ends_with(optional_suffix)) {
+        size.remove_suffix(optional_suffix.size());
+    }
+    const Result<Bytes> parsed = parse_size(size);
+    return parsed ? parsed : Result<Bytes>(place.error(parsed.error().message));
+}
+
+Status read_host_reserve(const toml::node& node, const Place& place, ControllerConfig& config) {
+    const Result<Bytes> size = size_of(node, place);
+    if (!size) {
+        return size.error();
+    }
+    config.host_reserve = *size;
+    return {};
+}
+
+Status read_swap_out_limit(const toml::node& node, const Place& place, ControllerConfig& config) {
+    const Result<Bytes> limit = size_of(node, place, "/s");
+    if (!limit) {
+        return limit.error();
+    }
+    if (*limit < 1_MiB) {
+        return place.error("page-out needs at least 1MiB a second");
+    }
+    config.swap_out_limit = *limit;
     return {};
 }
 
@@ -237,27 +239,11 @@ Status read_usage_retention(const toml::node& node, const Place& place, Controll
     return {};
 }
 
-Status read_decision_log(const toml::node& node, const Place& place, ControllerConfig& config) {
-    std::string path;
-    if (Status done = read_text(node, place, path); !done) {
-        return done;
-    }
-    if (path.front() != '/') {
-        return place.error("must be an absolute path");
-    }
-    config.decision_log = path;
-    return {};
-}
-
 Status read_decision_log_size(const toml::node& node, const Place& place,
                               ControllerConfig& config) {
-    std::string text;
-    if (Status done = read_text(node, place, text); !done) {
-        return done;
-    }
-    const Result<Bytes> size = parse_size(text);
+    const Result<Bytes> size = size_of(node, place);
     if (!size) {
-        return place.error(size.error().message);
+        return size.error();
     }
     if (*size < k_least_decision_log) {
         return place.error("must be at least 1MiB");
@@ -425,9 +411,15 @@ constexpr std::array<std::pair<std::string_view, Reader>, 16> k_keys{{
     {"qemu-ga", read_guest_agents},
     {"host-reserve", read_host_reserve},
     {"swap-out-limit", read_swap_out_limit},
-    {"usage-database", read_usage_database},
+    {"usage-database",
+     [](const toml::node& node, const Place& place, ControllerConfig& config) {
+         return read_absolute_path(node, place, config.usage_database);
+     }},
     {"usage-retention", read_usage_retention},
-    {"decision-log", read_decision_log},
+    {"decision-log",
+     [](const toml::node& node, const Place& place, ControllerConfig& config) {
+         return read_absolute_path(node, place, config.decision_log);
+     }},
     {"decision-log-size", read_decision_log_size},
     {"rule", read_rules},
 }};
