@@ -15,6 +15,8 @@ fuzz_packages=(clang libclang-rt-dev)
 # QEMU 7.2 (Debian 12's own) crashes 6.12 guests at random under TCG: a double fault at cmpxchg16b.
 qemu_packages=(qemu-system-x86 qemu-utils)
 qemu_minimum=1:9
+# QEMU of Debian 12's backports brings their libelf1; libdw1, which makedumpfile needs, has to be of the same version.
+with_backports_qemu=(libdw1)
 
 installed_version() { dpkg-query -W -f '${db:Status-Status} ${Version}\n' "$1" 2>/dev/null | sed -n 's/^installed //p' || true; }
 
@@ -62,15 +64,15 @@ install_qemu() {
             wanted=1
         fi
     done
-    ((wanted)) || return 0
     if [[ $(debian_codename) != bookworm ]]; then
-        install_packages "${qemu_packages[@]}"
+        ((wanted == 0)) || install_packages "${qemu_packages[@]}"
         return
     fi
+    ((wanted)) || [[ -n $(missing_packages "${with_backports_qemu[@]}") ]] || return 0
     need_root "to install ${qemu_packages[*]}"
     suite=bookworm-backports
     prepare_suite_to_install "$suite"
-    say "installing from $suite: ${qemu_packages[*]}"
+    say "installing from $suite: ${qemu_packages[*]} ${with_backports_qemu[*]}"
     run_install apt-install-qemu with_config "$suite-install" apt-get -y -q --no-install-recommends -t "$suite" \
-        install "${qemu_packages[@]}" || die "cannot install QEMU from $suite"
+        install "${qemu_packages[@]}" "${with_backports_qemu[@]}" || die "cannot install QEMU from $suite"
 }
