@@ -25,7 +25,7 @@ Needs needs_of(const AgentWord& word, BasisPoints acceptable) {
                           ? std::min(used, word.working_set + word.kernel + margin)
                           : used,
             .used = used,
-            .pressed = word.at_grant || (word.psi > acceptable && !helps_itself)};
+            .pressed = word.psi > acceptable && !helps_itself};
 }
 
 Needs needs_of(Bytes ram, Bytes size, Bytes unused) {

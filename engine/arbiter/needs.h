@@ -19,9 +19,8 @@ struct AgentWord {
     Bytes voluntary;  // of what the shim took, what it may give back on its own
     Bytes mem_free;
     Bytes mem_available;
-    Bytes working_set;      // 0: not known
-    BasisPoints psi;        // of the last seconds
-    bool at_grant = false;  // it needs more than it may take back on its own
+    Bytes working_set;  // 0: not known
+    BasisPoints psi;    // of the last seconds
 };
 // `acceptable`: PSI, by its owner's word.
 [[nodiscard]] Needs needs_of(const AgentWord& word, BasisPoints acceptable);

@@ -21,8 +21,7 @@ arbiter::AgentWord word_of(const AgentWord& word, const VmView& vm) {
             .mem_free = word.mem_free,
             .mem_available = word.mem_free,
             .working_set = word.working_set,
-            .psi = word.psi,
-            .at_grant = word.at_grant};
+            .psi = word.psi};
 }
 
 class AcmaPolicy : public HostPolicy {

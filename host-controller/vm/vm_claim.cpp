@@ -17,8 +17,7 @@ arbiter::AgentWord word_of(const AgentStatus& status, const DomainFacts& facts) 
             .mem_free = status.mem_free,
             .mem_available = status.mem_available,
             .working_set = status.working_set,
-            .psi = status.psi,
-            .at_grant = status.at_grant};
+            .psi = status.psi};
 }
 }  // namespace
 
