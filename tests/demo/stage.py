@@ -24,7 +24,7 @@ KERNEL = "6.12"
 POLICY = Policy(min_mem="256MiB", max_mem=f"{plan.RAM_MIB}MiB", psi="0.1%")
 PSI_TARGET_BP = 10
 # What all VMs are promised, QEMU's own memory included: less than both of them with all of their max-mem.
-BUDGET_MIB = 2560
+BUDGET_MIB = 2816
 _API_DIRECTORY = "/run/acma"  # systemd makes it elsewhere
 _API = _API_DIRECTORY + "/controller.sock"
 # The workload writes to a port of its own: asking for its output would wake a shell in the guest every time, and the
