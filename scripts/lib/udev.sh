@@ -5,9 +5,9 @@
 # $ACMA_CACHE/qemu-ga with qemu-ga.
 
 fetch_udev() {
-    unpacking udev unpack_udev
-    unpacking kmod unpack_kmod
-    unpacking qemu-ga unpack_guest_agent
+    unpacking udev unpack_program udev udev udevadm rules.d
+    unpacking kmod unpack_program kmod kmod kmod
+    unpacking qemu-ga unpack_program qemu-guest-agent qemu-ga qemu-ga
 }
 
 # unpack_package PACKAGE DIRECTORY: the machine's release's, its files in DIRECTORY/tree.
@@ -22,35 +22,18 @@ unpack_package() {
     dpkg -x "$work/${package}"_*.deb "$work/tree"
 }
 
-unpack_udev() {
-    local root="$acma_cache/udev" work
-    [[ ! -e $root/udevadm ]] || return 0
+# unpack_program PACKAGE FOLDER PROGRAM [DIRECTORY]: one program of a package and, where named, one of its directories, in FOLDER of
+# the cache. The program comes last, since it says that all is there.
+unpack_program() {
+    local package=$1 root="$acma_cache/$2" name=$3 rules=${4:-} work
+    [[ ! -e $root/$name ]] || return 0
     work=$(mktemp -d "$root/.new-XXXXXX")
-    say "downloading udev into $root"
-    unpack_package udev "$work"
-    rm -rf "$root/rules.d"
-    mv "$(find "$work/tree" -type d -path '*/lib/udev/rules.d' -print -quit)" "$root/rules.d"
-    # Last, since it says that all is there.
-    mv "$(find "$work/tree" -path '*/bin/udevadm' -print -quit)" "$root/udevadm"
-    rm -rf "$work"
-}
-
-unpack_kmod() {
-    local root="$acma_cache/kmod" work
-    [[ ! -e $root/kmod ]] || return 0
-    work=$(mktemp -d "$root/.new-XXXXXX")
-    say "downloading kmod into $root"
-    unpack_package kmod "$work"
-    mv "$(find "$work/tree" -path '*/bin/kmod' -print -quit)" "$root/kmod"
-    rm -rf "$work"
-}
-
-unpack_guest_agent() {
-    local root="$acma_cache/qemu-ga" work
-    [[ ! -e $root/qemu-ga ]] || return 0
-    work=$(mktemp -d "$root/.new-XXXXXX")
-    say "downloading the QEMU guest agent into $root"
-    unpack_package qemu-guest-agent "$work"
-    mv "$(find "$work/tree" -path '*/sbin/qemu-ga' -print -quit)" "$root/qemu-ga"
+    say "downloading $package into $root"
+    unpack_package "$package" "$work"
+    if [[ -n $rules ]]; then
+        rm -rf "${root:?}/$rules"
+        mv "$(find "$work/tree" -type d -path "*/$rules" -print -quit)" "$root/$rules"
+    fi
+    mv "$(find "$work/tree" -type f -path "*bin/$name" -print -quit)" "$root/$name"
     rm -rf "$work"
 }
