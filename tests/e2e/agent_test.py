@@ -47,6 +47,12 @@ def _fill(guest, mib=600, hot=100, zero_percent=0, options=""):
     wait_until(lambda: "rounds" in guest.run("cat /tmp/workload.log"), 120, "the workload did not fill its memory")
 
 
+def _fill_more(guest, mib=150):
+    """What was cold before may all be paged out by now: the agent takes it at 200 MB/s."""
+    guest.run(f"acma-workload touch --mib {mib} --hot-mib 1 --period-ms 1000000000 >/tmp/more.log 2>&1 &")
+    wait_until(lambda: "ready" in guest.run("cat /tmp/more.log"), 120, lambda: guest.run("cat /tmp/more.log"))
+
+
 def _swapped_out(guest):
     return int(guest.run("grep '^pswpout ' /proc/vmstat").split()[1]) * 4096
 
@@ -119,8 +125,10 @@ def page_out_stops_within_two_seconds_of_the_agents_death(kernel):
         expect(_swapped_out(guest) == stopped, "page-out goes on")
         # And the next agent finds its own again, also when somebody ends it behind its back.
         _start_agent(guest)
+        _fill_more(guest)
         _wait_for_page_out(guest, 20)
         _write_damon(guest, "0/state", "off")
+        _fill_more(guest)
         _wait_for_page_out(guest, 20)
 
 
@@ -134,6 +142,7 @@ def page_out_stops_within_two_seconds_of_the_agents_hang_and_goes_on_after_it(ke
         time.sleep(2)
         expect(_kdamond_state(guest) == "off", "the kdamond is still on")
         guest.run("kill -CONT $(cat /tmp/agent.pid)")
+        _fill_more(guest)
         _wait_for_page_out(guest, 20)
 
 
@@ -147,6 +156,7 @@ def a_kdamond_that_outlived_agent_and_dead_man_is_taken_over(kernel):
         expect(_kdamond_state(guest) == "on", "the kdamond did not survive: nothing to test")
         _start_agent(guest)
         expect("damon-busy" not in _problems(guest), str(_problems(guest)))
+        _fill_more(guest)
         _wait_for_page_out(guest, 10)
         # It has read all that its predecessor left in DAMON's files.
         expect(_peak_rss(guest) <= 8 * MIB, f"agent and dead-man had {_peak_rss(guest) >> 10} KiB resident")

@@ -29,6 +29,7 @@ class Options:
     files: dict = dataclasses.field(default_factory=dict)  # destination -> text
     boot: str = ""  # a shell script that runs before the first command
     accel: str = os.environ.get("ACMA_ACCEL", "auto")  # "tcg", "kvm" or "auto": kvm if it really boots this kernel
+    cpu: str = "max"  # QEMU's model and flags, where the guest is emulated
     icount: bool = False  # guest time is the instruction count; needs smp == 1
     one_thread: bool = False  # an emulated guest's vCPUs take turns, so that they do not race with changes of the memory map
     memory_args: list = dataclasses.field(default_factory=list)  # replaces -m, for NUMA or hugetlb

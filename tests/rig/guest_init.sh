@@ -5,6 +5,7 @@
 # commands from the host. Commands come over the port org.acma.rig.0, one a line: "ID BASE64-OF-A-SCRIPT"; each runs
 # on its own, and its answer is "ID STATUS LENGTH" and a newline, followed by LENGTH bytes of its output.
 
+echo "guest: init runs"  # the kernel is quiet: from here on what goes wrong is ours
 /bin/busybox --install -s /bin
 export PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root
 mount -t proc proc /proc

@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 import time
 
 from . import hostmem, system
@@ -82,16 +83,16 @@ class Guest(BaseGuest):
         try:
             self._boot(initramfs)
         except RigError as error:
-            if not any(race in str(error) for race in _LOST_RACES) and not self._panicked_before_init():
+            if not any(race in str(error) for race in _LOST_RACES) and not self._ended_before_init():
                 raise
+            print(f"the guest is booted again: {error}", file=sys.stderr)
             self._stop()
             self._boot(initramfs)
 
-    def _panicked_before_init(self):
-        """Nothing of ours had run. Seen under TCG on a loaded machine: an oops at the nop of a static key (sched_clock_cpu),
-        which another CPU may just have been patching."""
-        console = self.console() if os.path.exists(self.console_path) else ""
-        return "Kernel panic" in console and "Run /init" not in console
+    def _ended_before_init(self):
+        """Nothing of ours had run. Seen under TCG on a loaded machine: an oops at the nop of a static key (sched_clock_cpu), which
+        another CPU may just have been patching; and a boot that stands still."""
+        return os.path.exists(self.console_path) and "guest: init runs" not in self.console()
 
     def _boot(self, initramfs):
         log_path = os.path.join(self.directory, "qemu.log")
@@ -157,7 +158,7 @@ class Guest(BaseGuest):
         threads = ",thread=single" if accel == "tcg" and options.one_thread else ""
         machine = ",".join(part for part in ("q35", options.machine) if part)
         command = [qemu, "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"]
-        command += ["-machine", machine, "-accel", accel + threads, "-cpu", "host" if accel == "kvm" else "max"]
+        command += ["-machine", machine, "-accel", accel + threads, "-cpu", "host" if accel == "kvm" else options.cpu]
         command += ["-smp", str(options.smp)]
         command += options.memory_args or ["-m", str(options.memory_mib)]
         command += ["-kernel", Kernel(options.kernel).vmlinuz, "-initrd", initramfs, "-append", guest_cmdline(options)]
