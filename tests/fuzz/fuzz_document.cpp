@@ -2,6 +2,7 @@
 // Any text as each of the documents: refused, or stable. The first byte picks the document.
 #include "proto/controller_api.h"
 #include "proto/decision_json.h"
+#include "proto/history_api.h"
 #include "proto/status_json.h"
 #include "tests/fuzz/fuzz.h"
 
@@ -35,7 +36,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
         return 0;
     }
     const std::string_view text = acma::fuzz::as_text(data + 1, size - 1);
-    switch (data[0] % 9) {
+    switch (data[0] % 10) {
         case 0:
             check<acma::AgentStatus>(text);
             break;
@@ -60,8 +61,11 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
         case 7:
             check<ReservationList>(text);
             break;
-        default:
+        case 8:
             check_decision(text);
+            break;
+        default:
+            check<HistoryReport>(text);
             break;
     }
     return 0;
