@@ -4,11 +4,11 @@
 import http.client
 import json
 import os
-import socket
 import subprocess
 import time
 
 from tests.rig import workdir
+from tests.rig.controller import UnixConnection
 from tests.rig.errors import RigError
 
 from .subject import BUILD
@@ -43,17 +43,6 @@ def meminfo(count):
     """What the controller reads of its host: the budget is fifteen sixteenths of it."""
     total = count * BUDGET_EACH * 16 // 15 >> 10
     return f"MemTotal: {total} kB\nMemFree: {total // 2} kB\nMemAvailable: {total // 2} kB\nSwapTotal: 0 kB\nSwapFree: 0 kB\n"
-
-
-class _UnixConnection(http.client.HTTPConnection):
-    def __init__(self, path):
-        super().__init__("localhost", timeout=60)
-        self._path = path
-
-    def connect(self):
-        self.sock = socket.socket(socket.AF_UNIX)
-        self.sock.settimeout(self.timeout)
-        self.sock.connect(self._path)
 
 
 def cpu_s(pid):
@@ -145,7 +134,7 @@ class SimulatedHost:
             return 0
 
     def request(self, method, target, body=None):
-        connection = _UnixConnection(self._path("c.sock"))
+        connection = UnixConnection(self._path("c.sock"))
         try:
             connection.request(method, target, body=body)
             response = connection.getresponse()

@@ -53,21 +53,21 @@ def _busy_s():
     return (sum(fields) - fields[3] - fields[4]) / _TICKS
 
 
-def _process_s(pid):
-    with open(f"/proc/{pid}/stat", encoding="ascii", errors="replace") as file:
+def _process_s(directory):
+    with open(os.path.join(directory, "stat"), encoding="ascii", errors="replace") as file:
         fields = file.read().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / _TICKS
 
 
 class Noise:
-    """Cores that others kept busy since this was made; `pids` are the processes that belong to the measurement."""
+    """Cores that others kept busy since this was made; `pids` are the processes that belong to the measurement, as `proc` has them."""
 
-    def __init__(self, pids):
-        self._pids = [*pids, os.getpid()]
+    def __init__(self, pids, proc="/proc"):
+        self._processes = ["/proc/self", *(os.path.join(proc, str(pid)) for pid in pids)]
         self._start = self._now()
 
     def _now(self):
-        return time.monotonic(), _busy_s(), sum(_process_s(pid) for pid in self._pids)
+        return time.monotonic(), _busy_s(), sum(_process_s(process) for process in self._processes)
 
     def cores(self):
         at, busy, ours = self._now()

@@ -10,11 +10,19 @@ import time
 
 from tests.rig.errors import RigError
 
-from . import agent, balloon, consolidation, controller, machine, policy, reclaim
+from . import agent, balloon, consolidation, controller, machine, peaks, policy, reclaim
 from .report import Report
 from .subject import Programs
 
-_BENCHES = {"reclaim": reclaim, "agent": agent, "balloon": balloon, "consolidation": consolidation, "policy": policy, "controller": controller}
+_BENCHES = {
+    "reclaim": reclaim,
+    "agent": agent,
+    "balloon": balloon,
+    "consolidation": consolidation,
+    "policy": policy,
+    "peaks": peaks,
+    "controller": controller,
+}
 _EPILOG = """
 examples:
   scripts/bench reclaim --json reclaim.json       everything: 6.12 and 7.3, swap on disk and zram
@@ -24,6 +32,7 @@ examples:
   scripts/bench balloon --kernel 6.12 --case free
   scripts/bench consolidation --kernel 7.3
   scripts/bench policy --seed 1                   in the simulator, no guests; a case is a scenario
+  scripts/bench peaks --kernel 6.12                three VMs with peaks in turn, where two fit
   scripts/bench controller --case vms noisy       on libvirt's test driver and simulated agents; no guests
 docs/benchmarks.md says what each figure is. The exit status is 0 when the bench ran, whatever it found. Close other work
 on the machine before you believe a time: each case says how many cores others kept busy.

@@ -3,7 +3,6 @@
 
 import json
 import os
-import re
 import socket
 import subprocess
 import threading
@@ -11,6 +10,7 @@ import time
 
 from tests.rig import workdir
 from tests.rig.channel import connect_when_there
+from tests.rig.controller import budget_setting
 from tests.rig.errors import RigError
 from tests.rig.guest import Options
 from tests.rig.kernel import Kernel
@@ -100,8 +100,7 @@ class Stage:
         # A configuration of its own: one that the machine has may have rules.
         config = os.path.join(self._directory, "controller.toml")
         with open(config, "w", encoding="ascii") as file:
-            file.write(f'connect = "qemu:///system"\nlisten = "{self.address}"\n')
-            file.write(f'host-reserve = "{_mem_total_kib() - BUDGET_MIB * 1024}KiB"\n')
+            file.write(f'connect = "qemu:///system"\nlisten = "{self.address}"\n{budget_setting(BUDGET_MIB << 20)}')
         self._libvirt.run(["mkdir", "-p", _API_DIRECTORY])
         with open(self._path("controller.log"), "wb") as log:
             self._controller = self._libvirt.popen(
@@ -125,7 +124,7 @@ class Stage:
         """Starts the workloads, and everything that watches; returns the time that the run's seconds count from."""
         start = time.monotonic()
         for name, guest in self.guests.items():
-            port = connect_when_there(self._socket_of(guest, _WORKLOAD_PORT), time.monotonic() + 10)
+            port = connect_when_there(guest.socket(_WORKLOAD_PORT), time.monotonic() + 10)
             port.settimeout(_POLL_S)
             argument = plan.workload_argument(phases, name, extra_s=600)
             # Little noise in each page, so that filling takes memory and not computing.
@@ -161,13 +160,6 @@ class Stage:
             raise self._failure
         if self._controller is not None and self._controller.poll() is not None:
             raise DemoError(f"acma-controller ended with status {self._controller.returncode}\n{self.logs()}")
-
-    def _socket_of(self, guest, port):
-        """The host's end of a port, where libvirt put it."""
-        channel = re.search(rf"<source mode='bind' path='([^']+/{re.escape(port)})'", guest.virsh("dumpxml"))
-        if channel is None:
-            raise DemoError(f"VM {guest.name} has no channel {port}")
-        return self._libvirt.path(channel.group(1))
 
     def host_bytes(self, name):
         try:
@@ -246,11 +238,6 @@ def _free_port():
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
-
-
-def _mem_total_kib():
-    with open("/proc/meminfo", encoding="ascii") as file:
-        return int(re.search(r"MemTotal:\s+(\d+)", file.read()).group(1))
 
 
 def _status(found, status, now):

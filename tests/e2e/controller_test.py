@@ -4,45 +4,18 @@
 import contextlib
 import json
 
+from tests.rig.controller import Controller, budget_setting
 from tests.rig.guest import Options
 from tests.rig.libvirt import Libvirt, Policy
 
-from .harness import ACMACTL, AGENT, CONTROLLER, DEADMAN, MIB, WORKLOAD, case, expect, wait_until
-
-_SOCKET = "/run/acma-test.sock"
+from .harness import AGENT, BUILD, DEADMAN, MIB, WORKLOAD, case, expect, wait_until
 
 
-class _Host:
+class _Host(Controller):
     """A libvirt with a controller."""
 
     def __init__(self, libvirt, settings=""):
-        self.libvirt = libvirt
-        self.log_path = libvirt.directory + "/controller.log"
-        self._controller = None
-        self._config = libvirt.directory + "/controller.toml"
-        with open(self._config, "w", encoding="utf-8") as config:
-            config.write(f'usage-database = "{libvirt.directory}/usage.db"\n{settings}')
-        self.start_controller()
-
-    def start_controller(self):
-        with open(self.log_path, "ab") as log:
-            self._controller = self.libvirt.popen([CONTROLLER, "--config", self._config, "--socket", _SOCKET], stdout=log, stderr=log)
-
-    def kill_controller(self):
-        pid = self.libvirt.run(["pidof", "acma-controller"]).stdout.split()[0]
-        self.libvirt.run(["sh", "-c", f"kill -9 {pid}"])  # procps need not be there
-        self._controller.wait()
-
-    def log(self):
-        with open(self.log_path, encoding="utf-8", errors="replace") as file:
-            return file.read()[-3000:]
-
-    def ctl(self, *arguments, check=True):
-        return self.libvirt.run([ACMACTL, "--socket", _SOCKET, *arguments], check=check)
-
-    def show(self, name):
-        done = self.ctl("show", name, "--json", check=False)
-        return json.loads(done.stdout) if done.returncode == 0 else None
+        super().__init__(libvirt, BUILD, settings)
 
     def usage(self, name):
         return json.loads(self.ctl("usage", name, "--json").stdout)["vms"][0]
@@ -129,9 +102,9 @@ def neither_the_controllers_nor_libvirtds_death_shrinks_a_guest(kernel):
         wait_until(lambda: "rounds" in guest.run("cat /tmp/workload.log"), 120, "the workload did not fill its memory")
         wait_until(lambda: _guest_status(guest)["swap_out_total_bytes"] > 20 * MIB, 120, lambda: guest.run("cat /tmp/agent.log"))
         policy = _guest_policy(guest)
-        host.kill_controller()
+        host.kill()
         expect(host.actual("vm1") == 640 * MIB, "the balloon moved")
-        host.start_controller()
+        host.start()
         host.wait_for("vm1", lambda vm: vm["agent"]["connected"] and vm["vm"]["state"] == "managed", "not found again")
         expect(host.actual("vm1") == 640 * MIB, "the balloon moved")
         wait_until(lambda: host.usage("vm1")["missing_us"] > 500_000, 30, lambda: f"nothing is missing: {host.usage('vm1')}")
@@ -151,24 +124,17 @@ def neither_the_controllers_nor_libvirtds_death_shrinks_a_guest(kernel):
         wait_until(follows, 90, host.log, every_s=2)
 
 
-def _mem_total():
-    with open("/proc/meminfo", encoding="utf-8") as file:
-        return int(file.readline().split()[1]) << 10
-
-
 class _Crowded:
     """A host whose VMs may have `budget` bytes together, and the two guests on it, which may have a GiB each."""
 
     def __init__(self, libvirt, budget, guests):
-        self.decisions = libvirt.directory + "/decisions"
-        reserve = f'host-reserve = "{(_mem_total() - budget) >> 10}KiB"\n'
-        self.host = _Host(libvirt, f'{reserve}decision-log = "{self.decisions}"\n')
+        self.host = _Host(libvirt, budget_setting(budget))
         self.guests = guests
         self.most_granted = 0
 
     def watch(self):
         """What is promised now; never more than there is."""
-        found = json.loads(self.host.ctl("list", "--json").stdout)
+        found = self.host.overview()
         granted, budget = found["host"]["granted_bytes"], found["host"]["budget_bytes"]
         self.most_granted = max(self.most_granted, granted)
         return {vm["name"]: vm["balloon_target_bytes"] for vm in found["vms"]}, granted, budget
@@ -216,10 +182,10 @@ def memory_goes_to_the_guest_that_needs_it_and_never_more_than_there_is(kernel):
         told = crowded.host.ctl("explain", "vm1").stdout
         expect("others" in told or "nobody else" in told, told)
         expect("standing: it may have" in told and "of the host's budget" in told, told)
-        replayed = json.loads(crowded.host.ctl("replay", crowded.decisions, "--json").stdout)
+        replayed = json.loads(crowded.host.ctl("replay", crowded.host.decisions_path, "--json").stdout)
         policies = {policy["policy"]: policy for policy in replayed["policies"]}
         expect(policies["acma"]["differences"] == 0 and replayed["broken_lines"] == 0, f"{replayed}")
-        print(crowded.host.ctl("replay", crowded.decisions).stdout, told)
+        print(crowded.host.ctl("replay", crowded.host.decisions_path).stdout, told)
         least, most = (policies[name]["over_budget_max_bytes"] for name in ("recorded", "static"))
         expect(least < most, f"{replayed}")
 

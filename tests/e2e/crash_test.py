@@ -53,11 +53,11 @@ def killed_at_any_moment_the_controller_leaves_the_guest_its_bounds():
                 # In the middle of a change: it is done, or not yet, or by the next one.
                 host.ctl("set", "vm1", "--max-mem", f"{size}MiB")
                 host.watch_for(moments.uniform(0, 0.4))
-                host.kill_controller()
+                host.kill()
                 host.look()
                 expect(_guest_status(guest)["oom_kills_total"] == 0, "an OOM kill")
                 started = time.monotonic()
-                host.start_controller()
+                host.start()
                 wait_until(lambda: host.ctl("list", check=False).returncode == 0, 20, host.log, every_s=0.1)
                 expect(time.monotonic() - started < 5, f"{time.monotonic() - started:.1f} s until it answered\n{host.log()}")
                 host.watch_for(moments.uniform(0, 1.5))

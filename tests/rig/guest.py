@@ -178,3 +178,8 @@ class BaseGuest:
     def _wait_for_boot(self, command_socket):
         self._commands = CommandChannel(command_socket, 10)
         self._commands.wait_ready(self.options.boot_timeout_s)
+
+    def _ended_before_init(self):
+        """Nothing of ours had run. Seen under TCG on a loaded machine: an oops at the nop of a static key (sched_clock_cpu), which
+        another CPU may just have been patching; and a boot that stands still."""
+        return os.path.exists(self.console_path) and "guest: init runs" not in self.console()

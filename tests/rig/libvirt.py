@@ -55,7 +55,7 @@ class Paths:
 
     initramfs: str
     console: str
-    command_socket: str
+    sockets: dict  # virtio port -> the host's end, where that is not libvirt's to choose
     swap_image: str
     kind: str  # "kvm" or "qemu" (TCG)
 
@@ -75,7 +75,7 @@ def _swap_disk(image):
 def domain_xml(name, uuid, options, policy, paths, stats_period_s=1):
     """The domain as XML: direct kernel boot, agent channel, balloon with statistics and free page reporting."""
     cpu = "host-passthrough" if paths.kind == "kvm" else "maximum"
-    channels = [_channel(PORT, paths.command_socket)] + [_channel(name) for name in [AGENT_PORT] + options.channels]
+    channels = [_channel(AGENT_PORT)] + [_channel(name, path) for name, path in paths.sockets.items()]
     balloon = (
         f"<memballoon model='virtio' autodeflate='on' freePageReporting='on'><stats period='{stats_period_s}'/></memballoon>"
         if options.balloon
@@ -324,7 +324,7 @@ class LibvirtGuest(BaseGuest):
         paths = Paths(
             initramfs=build_initramfs(options, os.path.join(self.directory, "initramfs")),
             console=self.console_path,
-            command_socket=self._port,
+            sockets={name: self.socket(name) for name in [PORT, *options.channels]},
             swap_image=make_swap_image(options, os.path.join(self.directory, "swap.img")) if swap_is_a_disk(options) else "",
             kind="kvm" if accelerator(options.accel, options.kernel) == "kvm" else "qemu",
         )
@@ -334,8 +334,16 @@ class LibvirtGuest(BaseGuest):
             file.write(rewrite(text) if rewrite else text)
         self._libvirt.virsh("define", definition)
         self._destroy = True
-        self._libvirt.virsh("start", self.name)
-        self._wait_for_boot(self._port)
+        self.virsh("start")
+        try:
+            self._wait_for_boot(self._port)
+        except RigError as error:
+            if not self._ended_before_init():
+                raise
+            print(f"{self.name} is booted again: {error}", file=sys.stderr)
+            self._libvirt.run(["virsh", "-q", "-c", "qemu:///system", "destroy", self.name], check=False)  # it may have ended by itself
+            self.virsh("start")
+            self._wait_for_boot(self._port)
 
     def _stop(self):
         if not self._destroy:

@@ -89,11 +89,6 @@ class Guest(BaseGuest):
             self._stop()
             self._boot(initramfs)
 
-    def _ended_before_init(self):
-        """Nothing of ours had run. Seen under TCG on a loaded machine: an oops at the nop of a static key (sched_clock_cpu), which
-        another CPU may just have been patching; and a boot that stands still."""
-        return os.path.exists(self.console_path) and "guest: init runs" not in self.console()
-
     def _boot(self, initramfs):
         log_path = os.path.join(self.directory, "qemu.log")
         with open(log_path, "wb") as log:
