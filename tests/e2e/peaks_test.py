@@ -9,7 +9,7 @@ from .harness import case, expect
 
 @case(each={"kernel": ["6.12"]}, full_each=["7.3"], timeout_s=600)
 def three_guests_reach_their_peaks_in_turn_where_two_fit_with_all_of_their_memory(kernel):
-    setup = peaks.Setup(kernel, ram_mib=640, file_mib=80, held_mib=330, freed_mib=40, hold_s=3, peak_most_s=120)
+    setup = peaks.Setup(kernel, ram_mib=640, file_mib=80, held_mib=360, freed_mib=20, hold_s=3, peak_most_s=120)
     with peaks.Host(setup, "ours", Programs()) as host:
         course = peaks.run_peaks(host, print)
         told = host.logs()
