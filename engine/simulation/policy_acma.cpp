@@ -75,7 +75,11 @@ class AcmaPolicy : public HostPolicy {
                              .shares = vm.policy.shares,
                              .own = vm.own,
                              .grant = vm.target,
-                             .holds = stuck ? vm.ram : vm.actual};
+                             .holds = vm.actual};
+        if (stuck && vm.actual > vm.target) {
+            guest.holds = vm.ram;
+            guest.stuck_at = vm.actual;
+        }
         if (vm.without_agent) {
             guest.needs = arbiter::needs_of(vm.ram, vm.actual, vm.unused);
         } else if (vm.agent && now - vm.agent->at < arbiter::k_word_lasts) {

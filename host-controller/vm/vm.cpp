@@ -70,6 +70,8 @@ std::string_view explain(arbiter::Why why) {
             return "it does not use more, and the host is short of memory";
         case Why::emergency:
             return "it does not access more, and the host stalls on memory";
+        case Why::stuck:
+            return "its balloon does not follow";
         case Why::keeps:
         case Why::fixed:
             break;
