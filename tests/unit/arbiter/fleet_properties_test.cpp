@@ -187,7 +187,9 @@ RC_GTEST_PROP(AnyFleet, NeverGivesLessForANeedThatIsHigher, ()) {
     const Grant once_higher = arbitrate(higher.host, higher.guests).grants.back();
     const Bytes rounding(fleet.guests.size());
     RC_ASSERT(once_higher.fair + rounding >= once.fair);
-    RC_ASSERT(once_higher.size + rounding >= once.size);
+    // Where it comes to its maximum either way, less is kept free, and others may come before it to
+    // a little of that.
+    RC_ASSERT(once_higher.size + still(once.fair) >= once.size);
 }
 
 // Who is not known or stuck keeps what he has got on the way.
