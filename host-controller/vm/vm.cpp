@@ -671,7 +671,9 @@ void Vm::on_down(const AgentDown& down, Now now, Actions& actions) {
         {AgentDown::Why::silent, "silent"},
         {AgentDown::Why::flooding, "flooding"},
     }};
-    agent_connected_ = false;
+    if (std::exchange(agent_connected_, false)) {
+        agent_gone_at_ = now.mono;
+    }
     contradicts_since_.reset();
     for (const auto& [why, word] : k_words) {
         if (why == down.why) {

@@ -43,7 +43,8 @@ arbiter::Guest Vm::claim(Now now) const {
         return guest;
     }
     guest.max =
-        std::min({policy_->max_mem, balloon_.ram(), balloon_.ceiling().value_or(balloon_.ram())});
+        std::min({policy_->max_mem, balloon_.ram(), balloon_.ceiling().value_or(balloon_.ram()),
+                  statistics_.decision().size.value_or(balloon_.ram())});
     guest.min = std::min(policy_->min_mem, guest.max);
     guest.shares = policy_->shares;
     const bool trusted = agent_connected_ && claimed_ &&
@@ -53,7 +54,7 @@ arbiter::Guest Vm::claim(Now now) const {
     if (trusted) {
         guest.needs = arbiter::needs_of(word_of(claimed_->status, facts_), policy_->psi);
     } else {
-        guest.needs = needs_by_statistics();
+        guest.needs = arbiter::needs_of(statistics_.decision());
     }
     return guest;
 }

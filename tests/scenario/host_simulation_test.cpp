@@ -75,6 +75,11 @@ TEST(HostSimulation, GrantsThatStandCarryGuestsWhileTheControllerIsAway) {
     }
 }
 
+TEST(HostSimulation, GuestsWhoseAgentsAreGoneAreServedByStatistics) {
+    EXPECT_GE(demand_met_pct(run("agents-gone")), 99.9);
+    EXPECT_GE(demand_met_pct(run("no-agents")), 99.9);
+}
+
 TEST(HostSimulation, ThreePeaksFitWhereMaxMemForEachMakesTheHostSwap) {
     EXPECT_EQ(run("three-peaks").host_swap_max, Bytes(0));
     EXPECT_GT(run(scenario("three-peaks"), static_policy()).host_swap_max, Bytes(0));
