@@ -28,13 +28,14 @@ constexpr JsonLimits k_line_limits{size_t{16} * 1024 * 1024, 8, 1'000'000};
 // What the arbiter is told has to come into the log, or a replay decides by something else.
 static_assert(sizeof(Host) == 3 * sizeof(Bytes) + alignof(Bytes));
 static_assert(sizeof(Needs) == 2 * sizeof(Bytes) + alignof(Bytes));
-static_assert(sizeof(Guest) == 6 * sizeof(Bytes) + sizeof(std::optional<Needs>) + alignof(Bytes));
+static_assert(sizeof(Guest) == 6 * sizeof(Bytes) + sizeof(std::optional<Needs>) +
+                                   sizeof(std::optional<Bytes>) + alignof(Bytes));
 
 template <>
 struct Words<Why> {
-    static constexpr std::array k_all{Why::keeps,    Why::fixed,    Why::needs,  Why::pressed,
-                                      Why::spare,    Why::waits,    Why::others, Why::unused,
-                                      Why::strained, Why::emergency};
+    static constexpr std::array k_all{Why::keeps,    Why::fixed,     Why::needs,  Why::pressed,
+                                      Why::spare,    Why::waits,     Why::others, Why::unused,
+                                      Why::strained, Why::emergency, Why::stuck};
     static constexpr Why k_newer = Why::keeps;
 };
 
@@ -78,6 +79,7 @@ struct FieldList<Vm> {
         field<&Vm::guest, &Guest::grant>("grant_bytes"),
         field<&Vm::guest, &Guest::holds>("holds_bytes"),
         field<&Vm::guest, &Guest::needs>("needs"),
+        optional_field<&Vm::guest, &Guest::stuck_at>("stuck_at_bytes"),
         field<&Vm::guest, &Guest::fixed>("fixed"),
         field<&Vm::grant, &Grant::size>("granted_bytes"),
         field<&Vm::grant, &Grant::fair>("fair_bytes"),

@@ -14,6 +14,11 @@ Bytes promised(const Guest& guest) {
     return std::max(guest.grant, guest.holds);
 }
 
+// It gives nothing more, and could do with less.
+bool is_stuck(const Guest& guest) {
+    return !guest.fixed && guest.stuck_at && *guest.stuck_at > guest.grant;
+}
+
 // What it should have before anybody has something that he does not use.
 Bytes needed(const Guest& guest) {
     if (!guest.needs) {
@@ -39,20 +44,30 @@ Bytes accessed(const Guest& guest) {
                : needed(guest);
 }
 
+// A guest that takes more than its part by shares has some of what nobody needs before the others:
+// it would call the host for each MiB.
+Bytes with_headroom(const Guest& guest) {
+    const Bytes need = needed(guest);
+    return guest.needs ? std::min(need + need / k_headroom_part, guest.max) : need;
+}
+
 // Splits the pool by levels; each is filled before the next begins.
 class FairShares {
   public:
     FairShares(const std::vector<Guest>& guests, Bytes pool) : guests_(guests), pool_(pool) {
         for (const Guest& guest : guests) {
             fair_.push_back(guest.fixed ? guest.grant : Bytes(0));
+            settled_.push_back(guest.fixed);
         }
     }
 
-    void fill(Bytes (*level)(const Guest&)) {
+    // Where not all of a level is there, what it adds is split by shares; `even`: what everybody
+    // has with it.
+    void fill(Bytes (*level)(const Guest&), bool even = false) {
         std::vector<Claim> claims;
         for (size_t i = 0; i < guests_.size(); ++i) {
-            const Bytes wants = guests_[i].fixed ? Bytes(0) : level(guests_[i]) - fair_[i];
-            claims.push_back({wants, guests_[i].shares});
+            const Bytes wants = settled_[i] ? Bytes(0) : level(guests_[i]) - fair_[i];
+            claims.push_back({wants, guests_[i].shares, even ? fair_[i] : Bytes(0)});
         }
         const std::vector<Bytes> parts = share_out(pool_, claims);
         for (size_t i = 0; i < parts.size(); ++i) {
@@ -73,26 +88,139 @@ class FairShares {
         pool_ -= sum;
         return lacking;
     }
+    // It has what it stands at, whatever it should have: the others have to do with the rest.
+    void leave(size_t stuck) {
+        const Bytes more = *guests_[stuck].stuck_at - fair_[stuck];
+        fair_[stuck] += more;
+        pool_ -= more;
+        settled_[stuck] = true;
+    }
     void keep_free() { pool_ -= pool_ / k_kept_free_part; }
-    [[nodiscard]] const std::vector<Bytes>& fair() const { return fair_; }
+    // What each should come to, inside its bounds.
+    [[nodiscard]] Bytes fair(size_t i) const {
+        const Guest& guest = guests_[i];
+        return std::clamp(fair_[i], std::min(guest.min, guest.max), guest.max);
+    }
 
   private:
     const std::vector<Guest>& guests_;
     Bytes pool_;
     std::vector<Bytes> fair_;
+    std::vector<bool> settled_;
 };
 
-bool near(Bytes a, Bytes b) {
-    const Bytes apart = a > b ? a - b : b - a;
-    return apart < std::max(k_still, b / k_still_part);
+struct Plan {
+    std::vector<Bytes> fair;
+    std::vector<bool> stuck;  // so planned
+    Bytes lacking;
+};
+
+Plan plan_with(const Host& host, const std::vector<Guest>& guests, std::vector<bool> stuck) {
+    Bytes pool = host.budget - host.reserved;
+    Plan plan;
+    for (const Guest& guest : guests) {
+        const Bytes fixed = guest.own + (guest.fixed ? promised(guest) : Bytes(0));
+        plan.lacking += fixed - pool;
+        pool -= fixed;
+    }
+    FairShares shares(guests, pool);
+    plan.lacking += shares.guarantee();
+    for (size_t i = 0; i < guests.size(); ++i) {
+        if (stuck[i]) {
+            shares.leave(i);
+        }
+    }
+    const bool emergency = host.strain == Strain::emergency;
+    shares.fill(emergency ? accessed : active);
+    if (!emergency) {
+        shares.fill(needed);
+    }
+    if (host.strain == Strain::none) {
+        shares.keep_free();
+        shares.fill(with_headroom);
+        shares.fill([](const Guest& guest) { return guest.max; }, true);
+    }
+    for (size_t i = 0; i < guests.size(); ++i) {
+        plan.fair.push_back(shares.fair(i));
+    }
+    plan.stuck = std::move(stuck);
+    return plan;
 }
 
-// Down: at once what is not used, the rest in steps.
+// What a stuck guest does not give the others have to: it is planned with where it stands. But
+// where it should have more than that, nothing keeps it from growing.
+Plan plan_of(const Host& host, const std::vector<Guest>& guests) {
+    std::vector<bool> stuck(guests.size());
+    for (;;) {
+        Plan plan = plan_with(host, guests, stuck);
+        for (size_t i = 0; i < guests.size(); ++i) {
+            stuck[i] = stuck[i] || (is_stuck(guests[i]) && plan.fair[i] <= *guests[i].stuck_at);
+        }
+        if (stuck == plan.stuck) {
+            return plan;
+        }
+    }
+}
+
+// What is promised now.
+struct Promises {
+    Bytes pool;     // of the budget, what is not reserved
+    Bytes taken;    // by promises in force, of everybody
+    Bytes granted;  // the same once everybody has followed
+    bool others_wait = false;
+
+    [[nodiscard]] bool too_much() const { return taken > pool; }
+    // What a guest holds already costs nothing, unless more is held than there is: a balloon that
+    // is stuck may count for all RAM, and a grant must not grow into what is only feared.
+    [[nodiscard]] Bytes costs_nothing(const Guest& guest) const {
+        return too_much() ? guest.grant : promised(guest);
+    }
+};
+
+bool is_inside(const Guest& guest) {
+    return guest.min <= guest.grant && guest.grant <= guest.max;
+}
+
+// It keeps what it has: that is so near to what it should come to. What is granted beyond the
+// budget is given up, however little it is, and all but a few MiB of what others wait for: a small
+// part of what one has can be all that another lacks. Where a guest only lags behind its grant, a
+// few MiB less for the others would not help.
+bool keeps(const Guest& guest, Bytes fair, const Promises& promises) {
+    if (!is_inside(guest)) {
+        return false;
+    }
+    const Bytes still = std::max(k_still, guest.grant / k_still_part);
+    if (fair < guest.grant) {
+        return promises.granted <= promises.pool &&
+               guest.grant - fair < (promises.others_wait ? k_still : still);
+    }
+    return fair == guest.grant || (fair != guest.max && fair - guest.grant < still);
+}
+
+Promises promises_of(const Host& host, const std::vector<Guest>& guests,
+                     const std::vector<Bytes>& fair) {
+    Promises promises{.pool = host.budget - host.reserved};
+    for (const Guest& guest : guests) {
+        const Bytes stays = is_stuck(guest) ? *guest.stuck_at : guest.grant;
+        promises.taken += guest.own + promised(guest);
+        promises.granted += guest.own + (guest.fixed ? promised(guest) : stays);
+    }
+    Bytes wanted;
+    for (size_t i = 0; i < guests.size() && host.strain != Strain::emergency; ++i) {
+        const Guest& guest = guests[i];
+        if (!guest.fixed && fair[i] > guest.grant && !keeps(guest, fair[i], promises)) {
+            wanted += fair[i] - promises.costs_nothing(guest);
+        }
+    }
+    promises.others_wait = wanted > promises.pool - promises.taken;
+    return promises;
+}
+
+// Down: a step, and at once all that is not used.
 Grant shrunk(const Guest& guest, Bytes fair, Strain strain) {
     const Bytes in_use = std::clamp(needed(guest), fair, guest.grant);
     const Bytes step = std::max(k_squeeze_least, guest.grant / k_squeeze_part);
-    const Bytes size =
-        std::max({fair, in_use < guest.grant ? in_use : guest.grant - step, guest.min});
+    const Bytes size = std::max({fair, std::min(in_use, guest.grant - step), guest.min});
     const Why free = strain == Strain::none ? Why::unused : Why::strained;
     const Why used = strain == Strain::emergency ? Why::emergency : Why::others;
     return {.size = size, .fair = fair, .why = size < in_use ? used : free};
@@ -127,88 +255,32 @@ Why why_up(const Guest& guest, Bytes size) {
     return size > needed(guest) ? Why::spare : Why::needs;
 }
 
-}  // namespace
-
-std::string_view to_string(Why why) {
-    constexpr std::array<std::string_view, 10> k_words{"keeps",    "fixed",    "needs",  "pressed",
-                                                       "spare",    "waits",    "others", "unused",
-                                                       "strained", "emergency"};
-    return k_words.at(static_cast<size_t>(why));
-}
-
-Decision arbitrate(const Host& host, const std::vector<Guest>& guests) {
-    Bytes pool = host.budget - host.reserved;
-    Bytes taken;    // by promises in force, of everybody
-    Bytes granted;  // the same once everybody has followed
-    Bytes beyond_pool;
-    for (const Guest& guest : guests) {
-        const Bytes fixed = guest.own + (guest.fixed ? promised(guest) : Bytes(0));
-        beyond_pool += fixed - pool;
-        pool -= fixed;
-        taken += guest.own + promised(guest);
-        granted += guest.own + (guest.fixed ? promised(guest) : guest.grant);
-    }
-    FairShares shares(guests, pool);
-    Decision decision{.lacking = shares.guarantee() + beyond_pool};
-    const bool emergency = host.strain == Strain::emergency;
-    shares.fill(emergency ? accessed : active);
-    if (!emergency) {
-        shares.fill(needed);
-    }
-    if (host.strain == Strain::none) {
-        shares.keep_free();
-        shares.fill([](const Guest& guest) { return guest.max; });
-    }
-
-    // What a guest holds already costs nothing, unless more is held than there is: a balloon that
-    // is stuck may count for all RAM, and a grant must not grow into what is only feared.
-    const bool beyond = taken > host.budget - host.reserved;
-    const bool over_granted = granted > host.budget - host.reserved;
-    const auto costs_nothing = [beyond](const Guest& guest) {
-        return beyond ? guest.grant : promised(guest);
-    };
-
-    // First whoever has to give up something; it counts for others once it has come back.
+// Whoever waits gets of what is promised to nobody now, those first who stall or lack what they are
+// guaranteed. What is left.
+Bytes grow(const Host& host, const std::vector<Guest>& guests, const Promises& promises,
+           std::vector<Grant>& grants) {
     std::vector<Claim> urgent(guests.size());
     std::vector<Claim> others(guests.size());
     for (size_t i = 0; i < guests.size(); ++i) {
         const Guest& guest = guests[i];
-        const Bytes fair = std::clamp(shares.fair()[i], std::min(guest.min, guest.max), guest.max);
-        // What is granted beyond the budget is given up, however little it is. Where a guest only
-        // lags behind its grant, a few MiB less for the others would not help.
-        const bool inside = guest.min <= guest.grant && guest.grant <= guest.max &&
-                            !(over_granted && fair < guest.grant);
-        if (guest.fixed) {
-            decision.grants.push_back({guest.grant, guest.grant, Why::fixed});
-        } else if (inside &&
-                   (fair == guest.grant || (fair != guest.max && near(fair, guest.grant)))) {
-            decision.grants.push_back({guest.grant, fair, Why::keeps});
-        } else if (fair < guest.grant) {
-            decision.grants.push_back(shrunk(guest, fair, host.strain));
-        } else {
-            decision.grants.push_back({guest.grant, fair, Why::waits});
-            const bool guaranteed = guest.grant < guest.min;
+        const bool guaranteed = guest.grant < guest.min;
+        // In an emergency it would be taken from the host.
+        if (grants[i].why == Why::waits && (guaranteed || host.strain != Strain::emergency)) {
             const bool first = guaranteed || (guest.needs && guest.needs->pressed);
-            if (emergency && !guaranteed) {
-                continue;  // it would be taken from the host
-            }
-            (first ? urgent : others)[i] = {fair - costs_nothing(guest), guest.shares};
+            (first ? urgent : others)[i] = {grants[i].fair - promises.costs_nothing(guest),
+                                            guest.shares};
         }
     }
-    if (emergency && !beyond) {
-        take_in_order(guests, host.short_of, decision.grants);
-    }
-    // Then whoever may have more, of what is promised to nobody now.
-    Bytes free = host.budget - host.reserved - taken;
+    Bytes free = promises.pool - promises.taken;
     for (const auto* claims : {&urgent, &others}) {
         const std::vector<Bytes> parts = share_out(free, *claims);
         for (size_t i = 0; i < parts.size(); ++i) {
-            Grant& grant = decision.grants[i];
+            Grant& grant = grants[i];
             const Guest& guest = guests[i];
             if (grant.why != Why::waits || (*claims)[i].shares == 0) {
                 continue;
             }
-            const Bytes size = std::min(costs_nothing(guest), grant.fair) + parts[i];
+            const Bytes size = std::min(promises.costs_nothing(guest), grant.fair) + parts[i];
             free -= parts[i];
             if (size > guest.grant) {
                 grant.size = size;
@@ -216,8 +288,43 @@ Decision arbitrate(const Host& host, const std::vector<Guest>& guests) {
             }
         }
     }
-    decision.free = free;
-    decision.missing = taken - (host.budget - host.reserved);
+    return free;
+}
+
+}  // namespace
+
+std::string_view to_string(Why why) {
+    constexpr std::array<std::string_view, 11> k_words{"keeps",    "fixed",     "needs",  "pressed",
+                                                       "spare",    "waits",     "others", "unused",
+                                                       "strained", "emergency", "stuck"};
+    return k_words.at(static_cast<size_t>(why));
+}
+
+Decision arbitrate(const Host& host, const std::vector<Guest>& guests) {
+    const Plan plan = plan_of(host, guests);
+    const Promises promises = promises_of(host, guests, plan.fair);
+    Decision decision{.lacking = plan.lacking};
+    // First whoever has to give up something; it counts for others once it has come back.
+    for (size_t i = 0; i < guests.size(); ++i) {
+        const Guest& guest = guests[i];
+        const Bytes fair = plan.fair[i];
+        if (guest.fixed) {
+            decision.grants.push_back({guest.grant, guest.grant, Why::fixed});
+        } else if (plan.stuck[i] && is_inside(guest)) {
+            decision.grants.push_back({guest.grant, fair, Why::stuck});  // it is asked on
+        } else if (keeps(guest, fair, promises)) {
+            decision.grants.push_back({guest.grant, fair, Why::keeps});
+        } else if (fair < guest.grant) {
+            decision.grants.push_back(shrunk(guest, fair, host.strain));
+        } else {
+            decision.grants.push_back({guest.grant, fair, Why::waits});
+        }
+    }
+    if (host.strain == Strain::emergency && !promises.too_much()) {
+        take_in_order(guests, host.short_of, decision.grants);
+    }
+    decision.free = grow(host, guests, promises, decision.grants);
+    decision.missing = promises.taken - promises.pool;
     return decision;
 }
 

@@ -42,6 +42,8 @@ struct Guest {
     Bytes holds;  // the most that it may hold now: where the balloon is, or all RAM
     // None: nothing is known, or not any more. It keeps what it has then.
     std::optional<Needs> needs;
+    // Its balloon does not follow: it stands here, and nothing more is expected of it.
+    std::optional<Bytes> stuck_at;
     bool fixed = false;  // must be left alone: it counts, and does not change
     bool operator==(const Guest&) const = default;
 };
@@ -57,6 +59,7 @@ enum class Why {
     unused,     // down: it does not use it, and it is kept for whoever needs it
     strained,   // down to what it uses, since the host is short
     emergency,  // down to what it accesses, since the host stalls
+    stuck,      // it was asked to go down and does not; it is asked for no more
 };
 [[nodiscard]] std::string_view to_string(Why why);
 
@@ -76,6 +79,8 @@ struct Decision {
 
 // A part of what nobody needs is promised to nobody: it is there at once for whoever needs it.
 constexpr uint64_t k_kept_free_part = 8;
+// What a guest should have beyond what it uses before the rest is split.
+constexpr uint64_t k_headroom_part = 8;
 // What a guest that stalls may want beyond what it uses: as much again, at least this.
 constexpr Bytes k_pressed_more = 256_MiB;
 // A change smaller than this part of the grant, or than this, is not worth a write.

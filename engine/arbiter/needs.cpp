@@ -10,15 +10,11 @@ namespace {
 Bytes margin_of(Bytes ram) {
     return std::max(64_MiB, ram / 32);
 }
-
-Bytes used_of(Bytes size, Bytes unused, Bytes ram) {
-    return size - std::min(unused, size) + margin_of(ram);
-}
 }  // namespace
 
 Needs needs_of(const AgentWord& word, BasisPoints acceptable) {
     const Bytes margin = margin_of(word.ram);
-    const Bytes used = used_of(word.size, word.mem_free, word.ram);
+    const Bytes used = word.size - std::min(word.mem_free, word.size) + margin;
     // What it gives itself back needs no word of the host's.
     const bool helps_itself = word.voluntary > margin || word.mem_available > margin * 2;
     return {.active = word.working_set > Bytes(0)
@@ -28,9 +24,13 @@ Needs needs_of(const AgentWord& word, BasisPoints acceptable) {
             .pressed = word.psi > acceptable && !helps_itself};
 }
 
-Needs needs_of(Bytes ram, Bytes size, Bytes unused) {
-    const Bytes used = used_of(size, unused, ram);
-    return {.active = used, .used = used};
+std::optional<Needs> needs_of(const sizing::Decision& decision) {
+    if (!decision.used) {
+        return std::nullopt;
+    }
+    return Needs{.active = *decision.used + decision.headroom,
+                 .used = decision.held + decision.headroom,
+                 .pressed = decision.pressed};
 }
 
 }  // namespace acma::arbiter

@@ -2,8 +2,11 @@
 // What a guest needs, by what is known of it. Pure.
 #pragma once
 
+#include <optional>
+
 #include "engine/arbiter/arbiter.h"
 #include "engine/base/units.h"
+#include "engine/sizing/sizing.h"
 
 namespace acma::arbiter {
 
@@ -25,8 +28,7 @@ struct AgentWord {
 // `acceptable`: PSI, by its owner's word.
 [[nodiscard]] Needs needs_of(const AgentWord& word, BasisPoints acceptable);
 
-// Without an agent, by the balloon's statistics: what is used, not whether it is needed. `size` is
-// what the balloon does not hold, `unused` of it is free.
-[[nodiscard]] Needs needs_of(Bytes ram, Bytes size, Bytes unused);
+// Without an agent, by its balloon's statistics. None: they are not known, or old.
+[[nodiscard]] std::optional<Needs> needs_of(const sizing::Decision& decision);
 
 }  // namespace acma::arbiter

@@ -2,30 +2,59 @@
 #include "engine/arbiter/share_out.h"
 
 #include <algorithm>
-#include <numeric>
 
 namespace acma::arbiter {
 
+namespace {
+__extension__ using Wide = unsigned __int128;
+
+// The level of memory per share at which somebody begins to get some, or has all that he wants.
+struct Turn {
+    size_t claim;
+    Bytes at;  // for all his shares
+    bool begins;
+};
+}  // namespace
+
+// The level rises from turn to turn, until the amount is used up.
 std::vector<Bytes> share_out(Bytes amount, const std::vector<Claim>& claims) {
-    std::vector<size_t> order(claims.size());
-    std::iota(order.begin(), order.end(), size_t{0});
-    std::erase_if(order, [&claims](size_t i) { return claims[i].shares == 0; });
-    // Whoever wants least for his shares is satisfied first, and leaves the rest to the others.
-    std::stable_sort(order.begin(), order.end(), [&claims](size_t a, size_t b) {
-        __extension__ using Wide = unsigned __int128;
-        return Wide{claims[a].wants.count()} * claims[b].shares <
-               Wide{claims[b].wants.count()} * claims[a].shares;
-    });
-    uint64_t shares = 0;
-    for (const size_t i : order) {
-        shares += claims[i].shares;
+    std::vector<Turn> turns;
+    turns.reserve(claims.size() * 2);
+    for (size_t i = 0; i < claims.size(); ++i) {
+        if (claims[i].shares != 0 && claims[i].wants != Bytes(0)) {
+            turns.push_back({i, claims[i].has, true});
+            turns.push_back({i, claims[i].has + claims[i].wants, false});
+        }
     }
+    std::sort(turns.begin(), turns.end(), [&claims](const Turn& a, const Turn& b) {
+        const Wide left = Wide{a.at.count()} * claims[b.claim].shares;
+        const Wide right = Wide{b.at.count()} * claims[a.claim].shares;
+        return left != right ? left < right : a.claim < b.claim;
+    });
     std::vector<Bytes> parts(claims.size());
-    for (const size_t i : order) {
-        const Bytes fair(detail::mul_div_saturating(amount.count(), claims[i].shares, shares));
-        parts[i] = std::min(claims[i].wants, fair);
-        amount -= parts[i];
-        shares -= claims[i].shares;
+    std::vector<bool> rises(claims.size());
+    uint64_t shares = 0;    // of those whose part rises with the level
+    Bytes theirs = amount;  // what is left of it, and what they had
+    for (const Turn& turn : turns) {
+        const Claim& claim = claims[turn.claim];
+        if (Wide{turn.at.count()} * shares > Wide{theirs.count()} * claim.shares) {
+            break;
+        }
+        rises[turn.claim] = turn.begins;
+        if (turn.begins) {
+            shares += claim.shares;
+            theirs += claim.has;
+        } else {
+            shares -= claim.shares;
+            theirs -= claim.has + claim.wants;
+            parts[turn.claim] = claim.wants;
+        }
+    }
+    for (size_t i = 0; i < claims.size(); ++i) {
+        if (rises[i]) {
+            parts[i] = Bytes(detail::mul_div_saturating(theirs.count(), claims[i].shares, shares)) -
+                       claims[i].has;
+        }
     }
     return parts;
 }

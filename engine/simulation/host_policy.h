@@ -26,8 +26,11 @@ struct VmView {
     Bytes own;     // QEMU's
     Bytes target;  // of the balloon, as set last
     Bytes actual;
-    Bytes unused;                    // by the balloon's statistics
-    bool without_agent = false;      // it has none, and will not
+    Bytes unused;                  // by the balloon's statistics
+    bool without_agent = false;    // it has none, and will not
+    bool deflates_on_oom = false;  // its balloon, so that it may be made small from outside
+    // All statistics of the balloon, in the steps in which the guest told them anew.
+    std::optional<sizing::Statistics> statistics;
     std::optional<AgentWord> agent;  // its last word
 };
 
@@ -45,7 +48,8 @@ class HostPolicy {
     virtual void restart() = 0;
 };
 
-// Ours: engine/arbiter once a second, told what the controller would tell it.
+// Ours: engine/arbiter once a second, told what the controller would tell it; guests without an
+// agent by engine/sizing.
 [[nodiscard]] std::unique_ptr<HostPolicy> acma_policy();
 // oVirt MOM 0.6.4, balloon.rules with the defaults of momd.conf: every 5 s a sample, every 10 s
 // a decision on the average of ten; 5 % down at most, up to what is used and 20 % at once, and

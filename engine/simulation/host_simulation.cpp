@@ -73,6 +73,7 @@ void HostSimulation::step_host() {
     std::vector<VmView> views;
     for (const SimVm& vm : vms_) {
         resident += vm.resident() + vm.config().own;
+        const bool told = (now_ - Time{}) % k_statistics_period == Micros(0);
         views.push_back({.policy = vm.config().policy,
                          .ram = vm.ram(),
                          .own = vm.config().own,
@@ -80,6 +81,8 @@ void HostSimulation::step_host() {
                          .actual = vm.actual(),
                          .unused = vm.free(),
                          .without_agent = vm.config().without_agent,
+                         .deflates_on_oom = vm.config().balloon.deflates_on_oom,
+                         .statistics = told ? std::optional(vm.statistics()) : std::nullopt,
                          .agent = vm.agent_word()});
     }
     host.free = scenario_.memory - (resident - host_swapped_);

@@ -16,6 +16,9 @@ namespace acma::simulation {
 
 constexpr Micros k_guest_step = Millis(100);
 constexpr Micros k_host_step = Seconds(1);
+// Balloon drivers tell their statistics so often, as the controller has it
+// (host-controller/vm/memory_statistics.h).
+constexpr Micros k_statistics_period = Seconds(2);
 
 struct Results {
     // Time, summed over VMs, in which the budget had what all of them wanted together, and in which

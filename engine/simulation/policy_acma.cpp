@@ -34,7 +34,7 @@ class AcmaPolicy : public HostPolicy {
         watched_.resize(vms.size());
         std::vector<arbiter::Guest> guests;
         for (size_t i = 0; i < vms.size(); ++i) {
-            guests.push_back(guest_of(vms[i], stuck(watched_[i], vms[i], now), now));
+            guests.push_back(guest_of(watched_[i], vms[i], now));
         }
         const arbiter::Decision decision = arbiter::arbitrate(
             {.budget = host.memory - host.reserve,
@@ -59,28 +59,57 @@ class AcmaPolicy : public HostPolicy {
         std::optional<Bytes> actual;
         Bytes target;
         Time moved_at{};
+        std::optional<Time> alone_since;  // no agent tells anything
+        sizing::State sizing;
     };
 
+    [[nodiscard]] static bool arrived(const VmView& vm) {
+        return (vm.actual > vm.target ? vm.actual - vm.target : vm.target - vm.actual) <= k_slack;
+    }
+
     [[nodiscard]] static bool stuck(Watched& watched, const VmView& vm, Time now) {
-        const Bytes apart = vm.actual > vm.target ? vm.actual - vm.target : vm.target - vm.actual;
-        if (watched.actual != vm.actual || watched.target != vm.target || apart <= k_slack) {
-            watched = {.actual = vm.actual, .target = vm.target, .moved_at = now};
+        if (watched.actual != vm.actual || watched.target != vm.target || arrived(vm)) {
+            watched.actual = vm.actual;
+            watched.target = vm.target;
+            watched.moved_at = now;
         }
         return now - watched.moved_at >= k_stuck_after;
     }
 
-    [[nodiscard]] static arbiter::Guest guest_of(const VmView& vm, bool stuck, Time now) {
+    // As Vm::claim() has it.
+    [[nodiscard]] static arbiter::Guest guest_of(Watched& watched, const VmView& vm, Time now) {
         arbiter::Guest guest{.min = std::min(vm.policy.min_mem, vm.ram),
                              .max = std::min(vm.policy.max_mem, vm.ram),
                              .shares = vm.policy.shares,
                              .own = vm.own,
                              .grant = vm.target,
-                             .holds = stuck ? vm.ram : vm.actual};
-        if (vm.without_agent) {
-            guest.needs = arbiter::needs_of(vm.ram, vm.actual, vm.unused);
-        } else if (vm.agent && now - vm.agent->at < arbiter::k_word_lasts) {
-            guest.needs = arbiter::needs_of(word_of(*vm.agent, vm), vm.policy.psi);
+                             .holds = vm.actual};
+        const bool is_stuck = stuck(watched, vm, now);
+        if (is_stuck && vm.actual > vm.target) {
+            guest.holds = vm.ram;
+            guest.stuck_at = vm.actual;
         }
+        if (vm.agent && now - vm.agent->at < arbiter::k_word_lasts) {
+            watched.alone_since.reset();
+            watched.sizing = {};
+            guest.needs = arbiter::needs_of(word_of(*vm.agent, vm), vm.policy.psi);
+            return guest;
+        }
+        watched.alone_since = watched.alone_since.value_or(now);
+        if (!vm.without_agent && now - *watched.alone_since < sizing::k_agent_comes_within) {
+            return guest;
+        }
+        const sizing::Limits limits{.min = guest.min,
+                                    .max = guest.max,
+                                    .psi = vm.policy.psi,
+                                    .yields_on_oom = vm.deflates_on_oom && vm.without_agent};
+        const sizing::Sample sample{.size = vm.actual,
+                                    .arrived = arrived(vm),
+                                    .stuck = is_stuck,
+                                    .statistics = vm.statistics};
+        const sizing::Decision decision = sizing::step(limits, sample, watched.sizing, now);
+        guest.needs = arbiter::needs_of(decision);
+        guest.max = std::min(guest.max, decision.size.value_or(guest.max));
         return guest;
     }
 

@@ -255,6 +255,50 @@ Scenario restarts(uint64_t seed) {
     return scenario;
 }
 
+// No agents: balloons follow what their drivers tell, at the pace of stock ones.
+Scenario no_agents(uint64_t seed) {
+    Random random(seed);
+    Scenario scenario = on_host(16_GiB, Seconds(300), Seconds(1800));
+    for (size_t i = 0; i < 8; ++i) {
+        VmConfig vm = vm_of(numbered("vm", i), 512_MiB, 4_GiB, 1792_MiB);
+        vm.without_agent = true;
+        vm.balloon = {.rate_per_s = 500_MiB, .deflates_on_oom = true};
+        const Bytes base = random.between(500_MiB, 900_MiB);
+        for (Micros at{0}; at < scenario.end; at += random.between(Seconds(60), k_minute * 4)) {
+            vm.demand.points.push_back({at, {base + random.between(Bytes(0), 700_MiB), 200_MiB}});
+        }
+        scenario.vms.push_back(std::move(vm));
+    }
+    return scenario;
+}
+
+// The agents of half of the VMs die and do not come back, and their loads grow later.
+Scenario agents_gone(uint64_t seed) {
+    Random random(seed);
+    Scenario scenario = on_host(16_GiB, Seconds(120), Seconds(1200));
+    for (size_t i = 0; i < 6; ++i) {
+        VmConfig vm = vm_of(numbered("vm", i), 512_MiB, 6_GiB, 2_GiB);
+        vm.demand = wandering(random, 600_MiB, 1500_MiB, 400_MiB, scenario.end);
+        if (i % 2 == 0) {
+            scenario.outages.push_back({Seconds(200), scenario.end, i});
+            std::erase_if(vm.demand.points, [](const auto& point) {
+                return point.at > Seconds(200) && point.at < Seconds(400);
+            });
+        }
+        if (i == 0) {
+            std::erase_if(vm.demand.points,
+                          [](const auto& point) { return point.at >= Seconds(400); });
+            for (int64_t step = 1; step <= 10; ++step) {
+                vm.demand.points.push_back(
+                    {Seconds(400 + step * 40),
+                     {1_GiB + 300_MiB * static_cast<uint64_t>(step), 400_MiB}});
+            }
+        }
+        scenario.vms.push_back(std::move(vm));
+    }
+    return scenario;
+}
+
 // --- anything -------------------------------------------------------------------------------
 
 BalloonDriver any_driver(Random& random, Bytes min, Bytes max) {
@@ -330,6 +374,8 @@ const std::vector<Entry>& entries() {
          three_peaks},
         {{"restarts", "agents and the host's controller die and come back, under changing load"},
          restarts},
+        {{"no-agents", "8 VMs without an agent, sized by their balloons' statistics"}, no_agents},
+        {{"agents-gone", "3 of 6 agents die for good, and the loads change on"}, agents_gone},
         {{"random", "anything, by the seed: loads, broken balloons, outages, a reservation"},
          anything},
     };

@@ -47,6 +47,8 @@ void SimVm::set_agent_running(bool running) {
     if (agent_ && running != agent_running_) {
         agent_running_ = running;
         scaling_ = {};
+        left_by_agent_ = voluntary();
+        agent_gone_at_.reset();
         next_step_ = {};
         word_.reset();
     }
@@ -140,13 +142,27 @@ void SimVm::follow_balloon(Time now, Micros span) {
         return;  // it keeps what is beyond, and gives it back by its own decision
     }
     Bytes back = std::min(step, excess);
-    if (agent_) {  // the shim alone: when memory gets short
-        back = std::min(back, floor() + unallocated() + hot_out_ - free());
+    if (agent_) {
+        back = std::min(back, returned_by_shim(excess, now, span));
     }
     if (driver.kind == Kind::upper_limit) {
         back = std::min(back, driver.limit - (ram() - owned_));
     }
     owned_ -= back;
+}
+
+// Without its agent the shim does what the host says at once. What the agent took beyond that comes
+// back when memory gets short, and slowly after a hold-off.
+Bytes SimVm::returned_by_shim(Bytes excess, Time now, Micros span) {
+    agent_gone_at_ = agent_gone_at_.value_or(now);
+    left_by_agent_ = std::min(left_by_agent_, excess);
+    const Bytes slowly =
+        now - *agent_gone_at_ < k_shim_hold_off ? Bytes(0) : over(k_shim_returns_per_s, span);
+    const Bytes of_agents =
+        std::min(left_by_agent_, std::max(slowly, floor() + unallocated() + hot_out_ - free()));
+    const Bytes of_hosts = excess - left_by_agent_;
+    left_by_agent_ -= of_agents;
+    return of_hosts + of_agents;
 }
 
 // Programs get what they ask for, as far as there is memory; what is missing is a stall.
@@ -164,6 +180,7 @@ void SimVm::satisfy(Time now, Micros span) {
     const Bytes back = std::min({hot_out_, free(), swap_left_});
     hot_out_ -= back;
     hot_in_ += back;
+    swapped_in_ += back;
     swap_left_ -= back;
     stall += time_for(back, k_swap_per_s);
     const Bytes cold = wants_.cold - cold_in_ - cold_out_;

@@ -17,6 +17,7 @@
 #include "engine/policy/policy.h"
 #include "engine/scaling/scaling.h"
 #include "engine/simulation/demand.h"
+#include "engine/sizing/sizing.h"
 
 namespace acma::simulation {
 
@@ -34,6 +35,9 @@ struct BalloonDriver {
     Bytes limit;
     Micros interval{0};
     Bytes inaccuracy;  // so near to its target it stops
+    // It would give pages back before the guest kills a process. Swap never ends here, so it never
+    // does; but whoever knows that may make the guest small.
+    bool deflates_on_oom = false;
     bool operator==(const BalloonDriver&) const = default;
 };
 
@@ -66,6 +70,10 @@ struct AgentWord {
 constexpr Bytes k_swap_per_s = 150_MiB;
 constexpr Bytes k_touch_per_s = 4_GiB;
 
+// What the shim does with the blocks of an agent that is gone (docs/balloon.md).
+constexpr Micros k_shim_hold_off = Seconds(30);
+constexpr Bytes k_shim_returns_per_s = 64_MiB;
+
 class SimVm {
   public:
     // RAM is max-mem. `agent`: acma-agent and its shim run in it, else the stock balloon driver.
@@ -89,6 +97,12 @@ class SimVm {
     [[nodiscard]] Bytes resident() const { return config_.kernel + hot_in_ + cold_in_; }
     [[nodiscard]] Bytes hot_resident() const { return hot_in_; }
     [[nodiscard]] Bytes cold_resident() const { return cold_in_; }
+    // As its balloon's driver tells them.
+    [[nodiscard]] sizing::Statistics statistics() const {
+        sizing::Statistics told{.unused = free(), .usable = free()};
+        told.swap_in_total = swapped_in_;
+        return told;
+    }
     [[nodiscard]] Bytes free() const { return ram() - owned_ - resident(); }
     // What its programs have asked for by now, and whether they have it.
     [[nodiscard]] Bytes wanted() const { return config_.kernel + wants_.hot; }
@@ -110,6 +124,7 @@ class SimVm {
     void slice(Time now, Micros span);
     void change_load(Time now, Micros span);
     void follow_balloon(Time now, Micros span);
+    Bytes returned_by_shim(Bytes excess, Time now, Micros span);
     void satisfy(Time now, Micros span);
     Bytes reclaim(Bytes wanted);
     void step_agent(Time now);
@@ -127,7 +142,10 @@ class SimVm {
     Bytes cold_in_;
     Bytes cold_out_;
     Bytes lost_to_host_;
-    Bytes swap_left_;  // of the device, in this slice
+    Bytes left_by_agent_;  // that is gone: what it owned beyond what the host asked for
+    std::optional<Time> agent_gone_at_;
+    Bytes swapped_in_;  // since it began
+    Bytes swap_left_;   // of the device, in this slice
 
     scaling::State scaling_;
     Time next_step_{};

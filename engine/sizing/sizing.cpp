@@ -150,6 +150,9 @@ Decision step(const Limits& limits, const Sample& sample, State& state, Time now
     if (next.size != state.last.size) {
         state.changed_at = now;
     }
+    if (!limits.yields_on_oom) {
+        next.size.reset();
+    }
     if (next.size) {
         next.size = bounded(*next.size, limits);
     }

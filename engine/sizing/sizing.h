@@ -33,8 +33,8 @@ struct Limits {
     Bytes max;
     BasisPoints psi;  // acceptable
     // The driver gives pages back when the guest would else kill a process (deflate on OOM). A
-    // guest without that is not made smaller than it has to be: what it needs suddenly would come
-    // too late.
+    // guest without that has no bound: what it needs suddenly would come too late. So has one whose
+    // agent is gone, which must not shrink it.
     bool yields_on_oom = false;
 };
 
@@ -84,6 +84,9 @@ struct State {
     Micros settle{0};  // between two steps down
 };
 
+// An agent that is configured, or was there, is waited for so long before its guest is sized by
+// statistics. Before that they would count what its shim took, and gives back meanwhile, as used.
+constexpr Micros k_agent_comes_within{60'000'000};
 // The statistics are two seconds apart. This long without new ones: the guest has fallen silent.
 constexpr Micros k_stale_after{10'000'000};
 // Beyond what it uses: what a guest can take in the seconds until it is seen, and its balloon is

@@ -79,6 +79,10 @@ std::string sentence_of(const Record& record, size_t self) {
                human(guest.own);
     }
     std::string text = "it may have " + human(grant.size) + ": " + use_of(guest);
+    if (grant.why == Why::stuck) {
+        return text + "; its balloon does not follow and stands at " + human(*guest.stuck_at) +
+               ": others are asked for what it does not give";
+    }
     const Bytes apart = std::max(grant.fair, grant.size) - std::min(grant.fair, grant.size);
     if (grant.size < grant.fair && apart >= arbiter::k_still) {
         text += what_is_missing(record, self);

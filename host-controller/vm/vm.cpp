@@ -70,6 +70,8 @@ std::string_view explain(arbiter::Why why) {
             return "it does not use more, and the host is short of memory";
         case Why::emergency:
             return "it does not access more, and the host stalls on memory";
+        case Why::stuck:
+            return "its balloon does not follow";
         case Why::keeps:
         case Why::fixed:
             break;
@@ -669,7 +671,9 @@ void Vm::on_down(const AgentDown& down, Now now, Actions& actions) {
         {AgentDown::Why::silent, "silent"},
         {AgentDown::Why::flooding, "flooding"},
     }};
-    agent_connected_ = false;
+    if (std::exchange(agent_connected_, false)) {
+        agent_gone_at_ = now.mono;
+    }
     contradicts_since_.reset();
     for (const auto& [why, word] : k_words) {
         if (why == down.why) {

@@ -159,7 +159,6 @@ class Vm {
     [[nodiscard]] std::string without_agent() const;
     [[nodiscard]] std::optional<Bytes> wanted_target() const;
     [[nodiscard]] bool sized_by_statistics(Now now) const;
-    [[nodiscard]] std::optional<arbiter::Needs> needs_by_statistics() const;
     [[nodiscard]] std::optional<proto::VmStatistics> statistics_view(Now now) const;
     [[nodiscard]] Bytes grant() const;
     [[nodiscard]] bool must_withdraw() const;
@@ -195,7 +194,8 @@ class Vm {
 
     bool had_agent_ = false;  // since it was found: one that takes policies
     bool agent_connected_ = false;
-    Time agent_up_at_;  // since when
+    Time agent_up_at_;    // since when
+    Time agent_gone_at_;  // and since when not any more
     proto::AgentInfo agent_info_;
     std::optional<TalkToAgent> agent_order_;
     std::optional<Claimed> claimed_;

@@ -26,9 +26,13 @@ arbiter::Guest Vm::claim(Now now) const {
                                                          "flooding", "unreachable", "channel-held"};
     arbiter::Guest guest{.own = (host_ ? host_->qemu_own : Bytes(0)) + facts_.virtio_mem,
                          .grant = balloon_.target()};
-    // A balloon that does not follow, or rose by itself, stops the guest from nothing.
-    const bool follows = facts_.has_balloon && !balloon_.stuck(now.mono) && !balloon_.asked();
-    guest.holds = follows ? balloon_.actual() : balloon_.ram();
+    // A balloon that stays above its target, or rose by itself, stops the guest from nothing.
+    const bool stuck =
+        balloon_.actual() > balloon_.target() && (balloon_.stuck(now.mono) || balloon_.asked());
+    guest.holds = facts_.has_balloon && !stuck ? balloon_.actual() : balloon_.ram();
+    if (stuck) {
+        guest.stuck_at = balloon_.actual();
+    }
     if (may_hold_all_) {
         guest.grant = guest.holds = std::max(guest.holds, balloon_.ram());
     }
@@ -39,7 +43,8 @@ arbiter::Guest Vm::claim(Now now) const {
         return guest;
     }
     guest.max =
-        std::min({policy_->max_mem, balloon_.ram(), balloon_.ceiling().value_or(balloon_.ram())});
+        std::min({policy_->max_mem, balloon_.ram(), balloon_.ceiling().value_or(balloon_.ram()),
+                  statistics_.decision().size.value_or(balloon_.ram())});
     guest.min = std::min(policy_->min_mem, guest.max);
     guest.shares = policy_->shares;
     const bool trusted = agent_connected_ && claimed_ &&
@@ -49,7 +54,7 @@ arbiter::Guest Vm::claim(Now now) const {
     if (trusted) {
         guest.needs = arbiter::needs_of(word_of(claimed_->status, facts_), policy_->psi);
     } else {
-        guest.needs = needs_by_statistics();
+        guest.needs = arbiter::needs_of(statistics_.decision());
     }
     return guest;
 }

@@ -7,16 +7,14 @@
 
 namespace acma::host {
 
-namespace {
-// An agent that is configured may take so long until it is there.
-constexpr Micros k_agent_comes_within{60'000'000};
-}  // namespace
-
-// An agent that has gone is no reason to begin: its guest keeps what it has.
+// Not while its own agent takes care of it, nor while that may come, or come back.
 bool Vm::sized_by_statistics(Now now) const {
     const bool waits =
-        facts_.channel && !agent_connected_ && now.mono - found_at_ < k_agent_comes_within;
-    return policy_ && facts_.has_balloon && !had_agent_ && !waits && !released_ && !left_alone_ &&
+        facts_.channel && !agent_connected_ &&
+        now.mono - std::max(found_at_, agent_gone_at_) < sizing::k_agent_comes_within;
+    const bool has_agent =
+        agent_connected_ && proto::supports(agent_info_, proto::k_capability_policy);
+    return policy_ && facts_.has_balloon && !has_agent && !waits && !released_ && !left_alone_ &&
            !migrates_ && mode_in_force() != Mode::off;
 }
 
@@ -48,7 +46,7 @@ void Vm::size_by_statistics(Now now, Actions& actions) {
     } else {
         unmark("no-statistics", now, actions);
     }
-    if (statistics_.decision().why == sizing::Why::at_risk) {
+    if (statistics_.decision().why == sizing::Why::at_risk && !facts_.balloon_deflates) {
         mark(
             "no-autodeflate",
             "its guest has no agent, and without autodeflate='on' of its balloon it could not have "
@@ -64,7 +62,7 @@ void Vm::step_statistics(Now now, Actions& actions) {
     const sizing::Limits limits{.min = std::min(policy_->min_mem, balloon_.ram()),
                                 .max = std::min(policy_->max_mem, balloon_.ram()),
                                 .psi = policy_->psi,
-                                .yields_on_oom = facts_.balloon_deflates};
+                                .yields_on_oom = facts_.balloon_deflates && !had_agent_};
     const Bytes apart = balloon_.actual() > balloon_.target()
                             ? balloon_.actual() - balloon_.target()
                             : balloon_.target() - balloon_.actual();
@@ -87,16 +85,6 @@ Actions Vm::on_statistics(const Result<MemoryStatistics>& answer, Now now) {
 
 void Vm::on_guest_agent(const Result<GuestAgentReading>& answer, Now now) {
     statistics_.on_guest_agent(answer, now.mono);
-}
-
-std::optional<arbiter::Needs> Vm::needs_by_statistics() const {
-    const sizing::Decision& decision = statistics_.decision();
-    if (!decision.used) {
-        return std::nullopt;
-    }
-    return arbiter::Needs{.active = *decision.used + decision.headroom,
-                          .used = decision.held + decision.headroom,
-                          .pressed = decision.pressed};
 }
 
 std::optional<proto::VmStatistics> Vm::statistics_view(Now now) const {

@@ -25,7 +25,7 @@ HOST_FREE = Metric("host_free_min_bytes", "B", "higher", None, 0)
 RESERVATION = Metric("reservation_s", "s", "lower", None, 1, "where memory is asked to be kept free, and can be")
 METRICS = [DEMAND_MET, DOUBLE_NEED, STALL, TARGET_CHANGES, UNBACKED, HOST_SWAP, HOST_FREE, RESERVATION]
 
-SCENARIOS = ["day", "thousand", "three-peaks", "burst", "flood", "doubles", "doubles-tight", "restarts"]
+SCENARIOS = ["day", "thousand", "three-peaks", "burst", "flood", "doubles", "doubles-tight", "restarts", "no-agents", "agents-gone"]
 SCENARIOS += [f"squeezed-{letter}" for letter in "abcdeh"]
 IMPOSSIBLE = {"squeezed-c", "squeezed-d"}  # the reservation cannot be met
 LONGEST_S = 600

@@ -43,7 +43,7 @@ TEST(HostSimulation, GrantedMemoryExistsAfterEveryStepOfEveryScenario) {
 }
 
 TEST(HostSimulation, SqueezedReservationsAreMetWhereTheyCanBe) {
-    for (const char* name : {"squeezed-a", "squeezed-b"}) {
+    for (const char* name : {"squeezed-a", "squeezed-b", "squeezed-e"}) {
         EXPECT_LE(run(name).reservation.value_or(Seconds(3600)), Seconds(30)) << name;
     }
     for (const char* name : {"squeezed-c", "squeezed-d"}) {
@@ -67,6 +67,17 @@ TEST(HostSimulation, AGuestThatDoublesItsNeedHasItWithinTwoSeconds) {
 
 TEST(HostSimulation, ADayOfStaggeredLoadIsMet) {
     EXPECT_GE(demand_met_pct(run("day")), 99.9);
+}
+
+TEST(HostSimulation, GrantsThatStandCarryGuestsWhileTheControllerIsAway) {
+    for (uint64_t seed = 1; seed <= 4; ++seed) {
+        EXPECT_GE(demand_met_pct(run(scenario("restarts", seed), acma_policy())), 99.9) << seed;
+    }
+}
+
+TEST(HostSimulation, GuestsWhoseAgentsAreGoneAreServedByStatistics) {
+    EXPECT_GE(demand_met_pct(run("agents-gone")), 99.9);
+    EXPECT_GE(demand_met_pct(run("no-agents")), 99.9);
 }
 
 TEST(HostSimulation, ThreePeaksFitWhereMaxMemForEachMakesTheHostSwap) {

@@ -63,6 +63,52 @@ TEST(Arbiter, AGrantDoesNotGrowIntoWhatIsHeldWhileMoreIsHeldThanThereIs) {
     EXPECT_EQ(decision.grants[0].size, 2_GiB);
 }
 
+// It stands above its target: the others give up what it does not.
+TEST(Arbiter, WhatAStuckGuestDoesNotGiveTheOthersHaveTo) {
+    Guest stuck = guest(2_GiB, 3_GiB);
+    stuck.holds = 6_GiB;
+    const Host host{.budget = 10_GiB + 128_MiB, .reserved = 1_GiB};
+    EXPECT_EQ(arbitrate(host, {stuck, guest(2_GiB, 4_GiB)}).grants[1].size, 4_GiB);
+    stuck.stuck_at = 6_GiB;
+    const auto guests = settle(host, {stuck, guest(2_GiB, 4_GiB)});
+    EXPECT_EQ(guests[0].grant, 3_GiB) << "it is asked on";
+    EXPECT_LE(guests[1].grant, 3_GiB);
+    EXPECT_EQ(arbitrate(host, guests).grants[0].why, Why::stuck);
+    EXPECT_EQ(arbitrate(host, guests).grants[0].fair, 6_GiB);
+}
+
+TEST(Arbiter, AStuckGuestThatNeedsMoreThanItHoldsGrows) {
+    Guest stuck = guest(7_GiB, 3_GiB);
+    stuck.holds = 6_GiB;
+    stuck.stuck_at = 6_GiB;
+    EXPECT_GE(arbitrate({.budget = 16_GiB}, {stuck, guest(2_GiB, 4_GiB)}).grants[0].size, 7_GiB);
+}
+
+TEST(Arbiter, WhatIsSpareMakesAllEqualWhoUseLessThanTheirPart) {
+    const auto guests = settle({.budget = 14_GiB + 192_MiB},
+                               {guest(1_GiB, 1_GiB), guest(3_GiB, 3_GiB), guest(5_GiB, 5_GiB)});
+    EXPECT_NEAR(static_cast<double>(guests[0].grant.count()),
+                static_cast<double>(guests[1].grant.count()), 128e6);
+    EXPECT_GE(guests[2].grant, 5_GiB + 512_MiB) << "and who uses more has headroom";
+}
+
+TEST(Arbiter, WhatOneNeedsDoesNotChangeWhatOthersHaveWhoUseLessThanTheirPart) {
+    const Host host{.budget = 10_GiB + 128_MiB};
+    auto guests = settle(host, {guest(1_GiB, 1_GiB), guest(1_GiB, 1_GiB)});
+    guests[0].needs->used = 3_GiB;
+    for (const Grant& grant : arbitrate(host, guests).grants) {
+        EXPECT_EQ(grant.why, Why::keeps);
+    }
+}
+
+TEST(Arbiter, WhatIsUnknownTakesNoMoreThanItsPart) {
+    Guest unknown = guest(1_GiB, 2_GiB);
+    unknown.needs.reset();
+    const auto guests =
+        settle({.budget = 10_GiB + 128_MiB}, {unknown, guest(2_GiB, 2_GiB), guest(2_GiB, 2_GiB)});
+    EXPECT_LE(guests[0].grant, 10_GiB / 3);
+}
+
 TEST(Arbiter, WhatIsUsedComesBeforeWhatIsSpare) {
     const auto guests = settle({.budget = 8_GiB}, {guest(5_GiB, 3_GiB), guest(1_GiB, 5_GiB)});
     EXPECT_GE(guests[0].grant, 5_GiB);

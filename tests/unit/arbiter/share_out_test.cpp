@@ -33,12 +33,20 @@ TEST(ShareOut, GivesNothingForNoShares) {
     EXPECT_TRUE(share_out(4_GiB, {}).empty());
 }
 
+TEST(ShareOut, EvensOutWhatEachHasInTheEnd) {
+    EXPECT_EQ(share_out(4_GiB, {{9_GiB, 1, 1_GiB}, {9_GiB, 1, 2_GiB}, {9_GiB, 1, 5_GiB}}),
+              (std::vector<Bytes>{2_GiB + 512_MiB, 1_GiB + 512_MiB, 0_MiB}));
+    EXPECT_EQ(share_out(4_GiB, {{1_GiB, 1, 1_GiB}, {9_GiB, 2, 3_GiB}}),
+              (std::vector<Bytes>{1_GiB, 3_GiB}));
+}
+
 RC_GTEST_PROP(ShareOut, GivesNobodyTooMuchAndLeavesNothingLying, ()) {
     std::vector<Claim> claims;
     Bytes wanted;
     for (int i = *rc::gen::inRange(1, 30); i > 0; --i) {
         claims.push_back({Bytes(*rc::gen::inRange<uint64_t>(0, 1ULL << 40)),
-                          *rc::gen::inRange<uint64_t>(1, 1'000'001)});
+                          *rc::gen::inRange<uint64_t>(1, 1'000'001),
+                          Bytes(*rc::gen::inRange<uint64_t>(0, 1ULL << 40))});
         wanted += claims.back().wants;
     }
     const Bytes amount(*rc::gen::inRange<uint64_t>(0, 1ULL << 44));

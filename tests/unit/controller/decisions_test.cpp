@@ -31,6 +31,7 @@ arbiter::Record sample() {
     vm.guest = {
         .min = 1_GiB, .max = 4_GiB, .shares = 7, .own = 50_MiB, .grant = 2_GiB, .holds = 3_GiB};
     vm.guest.needs = arbiter::Needs{.active = 500_MiB, .used = 600_MiB, .pressed = true};
+    vm.guest.stuck_at = 2560_MiB;
     vm.grant = {.size = 2_GiB, .fair = 3_GiB, .why = arbiter::Why::waits};
     record.vms = {vm};
     vm.guest = {.fixed = true};

@@ -79,5 +79,12 @@ TEST(Standing, SaysWhatGoesDownWhatIsLeftAloneAndWhatIsNotKnown) {
               "it is left alone, and counts with 2 GiB and QEMU's own 50 MiB");
 }
 
+TEST(Standing, SaysThatAStuckBalloonCounts) {
+    arbiter::Record record = host();
+    record.vms[1].guest.stuck_at = record.vms[1].guest.holds = 3_GiB;
+    record.vms[1].grant.why = arbiter::Why::stuck;
+    EXPECT_THAT(standing_of(record, 1).reason, HasSubstr("does not follow and stands at 3 GiB"));
+}
+
 }  // namespace
 }  // namespace acma::host

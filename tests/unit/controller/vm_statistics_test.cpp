@@ -187,7 +187,32 @@ TEST_F(VmStatistics, WaitsForAnAgentThatIsConfiguredAndLeavesTheGuestToIt) {
     (void)vm_->on_agent(AgentDown{AgentDown::Why::silent, "x"}, now());
     run(600);
     EXPECT_EQ(size_, 4_GiB) << "an agent that has died shrinks nobody";
+    EXPECT_TRUE(vm_->claim(now()).needs) << "but the arbiter is told what its guest needs";
+    EXPECT_EQ(mark("no-autodeflate"), "");
+    (void)vm_->on_agent(AgentUp{proto::own_info("1.0")}, now());
+    run(1);
     EXPECT_FALSE(vm_->detail(now()).statistics);
+}
+
+TEST_F(VmStatistics, WaitsForAnAgentThatIsGoneBeforeItCountsByStatistics) {
+    DomainFacts facts = domain();
+    facts.channel = "/run/web.sock";
+    start(facts);
+    (void)vm_->on_agent(AgentUp{proto::own_info("1.0")}, now());
+    run(100);
+    (void)vm_->on_agent(AgentDown{AgentDown::Why::unreachable, "x"}, now());
+    run(59);
+    EXPECT_EQ(asked_, 0);
+    EXPECT_FALSE(vm_->claim(now()).needs);
+    (void)vm_->on_agent(AgentDown{AgentDown::Why::unreachable, "x"}, now());
+    run(5);
+    EXPECT_TRUE(vm_->claim(now()).needs);
+}
+
+TEST_F(VmStatistics, IsGrantedNoMoreThanStatisticsLetItHave) {
+    start();
+    run(600);
+    EXPECT_EQ(vm_->claim(now()).max, size_);
 }
 
 TEST(GuestAgentPace, AsksEveryTenSecondsAndAfterAFailureNotForMinutes) {

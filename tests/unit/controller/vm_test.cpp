@@ -279,9 +279,11 @@ TEST_F(VmTest, MarksAGuestThatDoesNotFollow) {
     (void)vm.on_balloon_written({}, 2_GiB, now());
     EXPECT_THAT(only<WriteBalloon>(run(vm, 60)), IsEmpty()) << "asking again would not help";
     EXPECT_TRUE(marked(vm, "balloon-stuck"));
+    EXPECT_EQ(vm.claim(now()).stuck_at, 4_GiB) << "others have to give what it does not";
     (void)vm.on_balloon(2_GiB, now());
     (void)run(vm, 1);
     EXPECT_FALSE(marked(vm, "balloon-stuck"));
+    EXPECT_FALSE(vm.claim(now()).stuck_at);
 }
 
 TEST_F(VmTest, MarksADomainAboutWhichLibvirtDoesNotAnswer) {

@@ -145,6 +145,9 @@ TEST(Sizing, TakesNothingFromAGuestThatCouldNotHaveItBackInTime) {
     EXPECT_EQ(decision.why, Why::at_risk);
     EXPECT_FALSE(decision.size);
     EXPECT_EQ(*decision.used, guest.work) << "the arbiter is told all the same";
+    guest.work = 3900_MiB;
+    EXPECT_EQ(guest.run(2).why, Why::pressed);
+    EXPECT_FALSE(guest.state.last.size) << "nor has it a bound afterwards";
 }
 
 TEST(Sizing, StopsAndRaisesWhenTheGuestSwapsIn) {
