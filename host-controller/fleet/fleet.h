@@ -77,6 +77,7 @@ class Fleet {
 
     [[nodiscard]] const std::map<VmId, Vm>& vms() const { return vms_; }
     [[nodiscard]] const Timings& timings() const { return timings_; }
+    [[nodiscard]] Micros agent_cost(const VmId& vm) const { return outside_.agents.cost(vm); }
 
   private:
     void up(const HypervisorUp& up);

@@ -181,6 +181,14 @@ std::vector<DomainFigure> domain_counters(const Figures& figures) {
              return Value(count == figures.decisions.end() ? 0.0
                                                            : static_cast<double>(count->second));
          }},
+        {"acma_domain_agent_cost_seconds_total",
+         "Time that the controller spent on what the guest's agent sent.",
+         [&figures](const VmSummary& vm) {
+             const auto spent = figures.agent_cost.find(vm.uuid);
+             return spent == figures.agent_cost.end()
+                        ? Value()
+                        : Value(static_cast<double>(spent->second.count()) / 1e6);
+         }},
         {"acma_memory_used_byte_seconds_total",
          "Host bytes of the domain over time, since it was found.",
          used(&Figures::Used::byte_seconds)},
