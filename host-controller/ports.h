@@ -82,6 +82,8 @@ class AgentLinks {
     // Replaces what was ordered for this VM before.
     virtual void talk(const VmId& vm, const TalkToAgent& order) = 0;
     virtual void leave(const VmId& vm) = 0;
+    // Time of the loop that went into what its guest has sent, since it is talked to.
+    [[nodiscard]] virtual Micros cost(const VmId& vm) const = 0;
 };
 
 // Measures the host bytes of guests.

@@ -416,7 +416,7 @@ template <HasFieldList T>
     return reading == Reading::request ? check_names(object, names) : std::nullopt;
 }
 
-// Fields usually come in the list's order, so each is looked for where the last one was.
+// Fields usually come in the list's order, so the one after the last is tried first.
 template <HasFieldList T>
 [[nodiscard]] bool read_fields(PlainReader& from, T& to) {
     constexpr auto& k_fields = FieldList<T>::k_fields;
@@ -425,24 +425,22 @@ template <HasFieldList T>
         return false;
     }
     if (!from.take('}')) {
-        size_t next = 0;
+        size_t found = 0;
         do {
-            const auto name = from.name();
-            if (!name) {
+            if (found == k_fields.size() || !from.take_name(k_fields[found].name)) {
+                const auto name = from.name();
+                const auto known = std::find_if(
+                    k_fields.begin(), k_fields.end(),
+                    [&name](const auto& field) { return name && field.name == *name; });
+                if (known == k_fields.end()) {
+                    return false;
+                }
+                found = static_cast<size_t>(known - k_fields.begin());
+            }
+            if (seen[found] || !k_fields[found].read(from, k_fields[found], to)) {
                 return false;
             }
-            size_t tried = 0;
-            while (tried < k_fields.size() && k_fields[next % k_fields.size()].name != *name) {
-                ++next;
-                ++tried;
-            }
-            const size_t found = next % k_fields.size();
-            if (tried == k_fields.size() || seen[found] ||
-                !k_fields[found].read(from, k_fields[found], to)) {
-                return false;
-            }
-            seen[found] = true;
-            next = found + 1;
+            seen[found++] = true;
         } while (from.take(','));
         if (!from.take('}')) {
             return false;

@@ -28,6 +28,18 @@ class PlainReader {
         skip_blanks();
         return rest_.empty();
     }
+    // The name that is expected here, and its colon; false: it is another, and nothing is taken.
+    [[nodiscard]] bool take_name(std::string_view wanted) {
+        skip_blanks();
+        const size_t size = wanted.size() + 2;
+        if (rest_.size() <= size || rest_.front() != '"' ||
+            rest_.compare(1, wanted.size(), wanted) != 0 || rest_[size - 1] != '"' ||
+            rest_[size] != ':') {
+            return false;
+        }
+        rest_.remove_prefix(size + 1);
+        return true;
+    }
     // Printable ASCII without quotes or backslashes in it; a view of the line.
     [[nodiscard]] std::optional<std::string_view> text();
     // "name":

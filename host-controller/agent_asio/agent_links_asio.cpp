@@ -8,6 +8,7 @@
 
 #include "host-controller/agent_asio/alarm_clock_asio.h"
 #include "host-controller/agent_asio/dialogue.h"
+#include "host-controller/agent_asio/time_allowance.h"
 #include "host-controller/agent_asio/unix_sockets.h"
 #include "platform/clock.h"
 #include "platform/file.h"
@@ -81,11 +82,16 @@ class AgentLinksAsio::Link : public AlarmClock::Sleeper, public std::enable_shar
         if (connect_at_ && *connect_at_ <= now) {
             connect_at_.reset();
             connect();
-        } else if (dialogue_) {
+        } else if (dialogue_ && !rests_until_) {
             on_time(now);
+        } else if (dialogue_ && *rests_until_ <= now) {
+            rests_until_.reset();
+            on_readable({});  // before its time counts: the answer may lie there
         }
         set_alarm();
     }
+
+    [[nodiscard]] Micros cost() const { return allowance_.total(); }
 
   private:
     void tell(const AgentEvent& event) {
@@ -104,6 +110,7 @@ class AgentLinksAsio::Link : public AlarmClock::Sleeper, public std::enable_shar
         boost::system::error_code ignored;
         socket_.close(ignored);
         dialogue_.reset();
+        rests_until_.reset();
         writing_ = false;
         output_.clear();
         ++connection_;
@@ -115,6 +122,8 @@ class AgentLinksAsio::Link : public AlarmClock::Sleeper, public std::enable_shar
         }
         if (connect_at_) {
             desk_->alarms.wake(shared_from_this(), *connect_at_);
+        } else if (rests_until_) {
+            desk_->alarms.wake(shared_from_this(), *rests_until_);
         } else if (const auto due = dialogue_ ? dialogue_->next_wake() : std::nullopt) {
             desk_->alarms.wake(shared_from_this(),
                                std::min(*due, platform::now() + k_longest_sleep));
@@ -178,18 +187,34 @@ class AgentLinksAsio::Link : public AlarmClock::Sleeper, public std::enable_shar
     }
 
     void on_readable(boost::system::error_code error) {
+        const Time start = platform::now();
+        take_input(error, start);
+        const Time now = platform::now();
+        allowance_.charge(now - start, now);
+        if (!dialogue_) {  // closed, or by another order of the VM
+            return;
+        }
+        rests_until_ = allowance_.rests_until(now);
+        if (rests_until_) {
+            tell(AgentCostly{});
+            set_alarm();
+        } else {
+            read();
+        }
+    }
+
+    void take_input(boost::system::error_code error, Time now) {
         size_t size = 0;
         if (!error) {
             size = socket_.read_some(asio::buffer(desk_->input), error);
         }
         if (error == asio::error::would_block) {
-            return read();
+            return;
         }
         if (error) {
             return fail(error == asio::error::eof ? "closed by QEMU" : error.message());
         }
-        const auto events =
-            dialogue_->on_bytes(std::string_view(desk_->input.data(), size), platform::now());
+        const auto events = dialogue_->on_bytes(std::string_view(desk_->input.data(), size), now);
         if (dialogue_->hostile()) {
             return punish(events);
         }
@@ -199,7 +224,6 @@ class AgentLinksAsio::Link : public AlarmClock::Sleeper, public std::enable_shar
         }
         tell_all(events);
         if (dialogue_) {  // the VM may have given another order
-            read();
             continue_dialogue();
         }
     }
@@ -271,7 +295,11 @@ class AgentLinksAsio::Link : public AlarmClock::Sleeper, public std::enable_shar
     std::optional<Time> connect_at_;  // while not connected
     std::optional<TalkToAgent> order_;
     std::optional<AgentDialogue> dialogue_;  // while connected
-    uint64_t connection_ = 0;                // tells operations of an earlier connection
+    // It has cost too much: what it sends stays in the socket, and then in the guest; an answer
+    // that lies there is not late.
+    std::optional<Time> rests_until_;
+    TimeAllowance allowance_;
+    uint64_t connection_ = 0;  // tells operations of an earlier connection
     Time connected_at_;
     bool closed_ = false;
     bool held_or_silent_told_ = false;
@@ -306,6 +334,11 @@ void AgentLinksAsio::leave(const VmId& vm) {
         link->second->close();
         links_.erase(link);
     }
+}
+
+Micros AgentLinksAsio::cost(const VmId& vm) const {
+    const auto link = links_.find(vm);
+    return link == links_.end() ? Micros(0) : link->second->cost();
 }
 
 }  // namespace acma::host

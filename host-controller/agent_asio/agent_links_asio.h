@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // A connection to each VM's agent over the unix socket of its channel, with back-off. A guest that
-// is silent, floods or dribbles costs its own link some memory and nothing else.
+// is silent, floods or dribbles costs its own link some memory, and the others a thousandth of a
+// core.
 #pragma once
 
 #include <functional>
@@ -24,6 +25,7 @@ class AgentLinksAsio final : public AgentLinks {
 
     void talk(const VmId& vm, const TalkToAgent& order) override;
     void leave(const VmId& vm) override;
+    [[nodiscard]] Micros cost(const VmId& vm) const override;
 
   private:
     struct Desk;

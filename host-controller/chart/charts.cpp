@@ -37,15 +37,20 @@ proto::HostPoint host_point(const ChartPoint& point, Now now) {
 void Charts::observe(const std::map<VmId, Vm>& vms, const proto::HostSummary& host, Time now) {
     Bytes granted;
     Bytes used;
+    auto chart = vms_.begin();  // goes along with the VMs: both are in the order of their ids
     for (const auto& [id, vm] : vms) {
+        while (chart != vms_.end() && chart->first < id) {
+            chart = vms_.erase(chart);
+        }
+        if (chart == vms_.end() || chart->first != id) {
+            chart = vms_.try_emplace(chart, id);
+        }
         const VmFigures figures = vm.figures();
-        vms_[id].add(to_chart(figures), now);
+        chart++->second.add(to_chart(figures), now);
         granted += figures.grant + figures.qemu_own;
         used += figures.host.value_or(Bytes(0)) + figures.qemu_own;
     }
-    if (vms_.size() > vms.size()) {
-        std::erase_if(vms_, [&vms](const auto& chart) { return !vms.contains(chart.first); });
-    }
+    vms_.erase(chart, vms_.end());
     if (host.mem_total > Bytes(0)) {
         host_.add({{known(host.budget), granted, host.reserved, used, host.mem_available},
                    {host.psi, std::nullopt}},

@@ -149,9 +149,7 @@ void Fleet::on_host_bytes(const VmId& id, const Result<HostBytes>& bytes) {
 
 void Fleet::tick() {
     const Now now = outside_.clock();
-    for (auto& [id, vm] : vms_) {
-        carry_out(id, vm.tick(now));
-    }
+    ask_all([now](Vm& vm, size_t) { return vm.tick(now); });
     for (const arbiter::Reservation& ended : reservations_.end(now.mono)) {
         log(true, "reservation " + std::to_string(ended.id) + " of " + human(ended.size) +
                       (ended.domain.empty() ? "" : " for " + ended.domain) + " has ended unused");
@@ -162,19 +160,28 @@ void Fleet::tick() {
     timings_.pass.add(outside_.clock().mono - now.mono);
 }
 
+template <typename Ask>
+void Fleet::ask_all(Ask ask) {
+    std::vector<std::pair<VmId, Actions>> wanted;
+    size_t place = 0;
+    for (auto& [id, vm] : vms_) {
+        if (Actions actions = ask(vm, place++); !actions.empty()) {
+            wanted.emplace_back(id, std::move(actions));
+        }
+    }
+    for (const auto& [id, actions] : wanted) {
+        carry_out(id, actions);
+    }
+}
+
 void Fleet::share_swap(Now now) {
-    std::vector<VmId> ids;
     std::vector<arbiter::SwapUser> users;
+    users.reserve(vms_.size());
     for (const auto& [id, vm] : vms_) {
-        ids.push_back(id);
         users.push_back(vm.swap_user());
     }
     const std::vector<Bytes> shares = arbiter::share_swap(settings_.swap_out_limit, users);
-    for (size_t i = 0; i < ids.size(); ++i) {
-        if (const auto vm = vms_.find(ids[i]); vm != vms_.end()) {
-            carry_out(ids[i], vm->second.on_swap_share(shares[i], now));
-        }
-    }
+    ask_all([&shares, now](Vm& vm, size_t i) { return vm.on_swap_share(shares[i], now); });
 }
 
 void Fleet::watch_host(Now now) {
@@ -212,13 +219,9 @@ void Fleet::arbitrate_soon(Now now) {
     if (wakes_ || !outside_.wake) {
         return;
     }
-    const Micros since = now.mono - arbitrated_at_;
-    if (since >= k_hear_together) {
-        arbitrate(now);
-        return;
-    }
+    // Not from here: what the host decides for all is no cost of the guest that called.
     wakes_ = true;
-    outside_.wake(k_hear_together - since);
+    outside_.wake(std::max(k_hear_together - (now.mono - arbitrated_at_), Micros(0)));
 }
 
 void Fleet::on_wake() {
@@ -233,30 +236,31 @@ void Fleet::arbitrate(Now now) {
     }
     host_.budget = host_.mem_total - host_.reserve;
     host_.reserved = reservations_.total();
-    const arbiter::Host host{.budget = host_.budget,
-                             .reserved = host_.reserved,
-                             .strain = strain_.strain(),
-                             .short_of = strain_.short_of()};
-    std::vector<VmId> ids;
-    std::vector<arbiter::Guest> guests;
+    cycle_.wall = now.wall;
+    cycle_.host = arbiter::Host{.budget = host_.budget,
+                                .reserved = host_.reserved,
+                                .strain = strain_.strain(),
+                                .short_of = strain_.short_of()};
+    // Written over, each in its place: their storage stays.
+    cycle_.ids.resize(vms_.size());
+    cycle_.guests.clear();
     for (const auto& [id, vm] : vms_) {
-        ids.push_back(id);
-        guests.push_back(vm.claim(now));
+        cycle_.ids[cycle_.guests.size()] = id;
+        cycle_.guests.push_back(vm.claim(now));
     }
-    arbiter::Decision decision = arbiter::arbitrate(host, guests);
+    cycle_.decision = arbiter::arbitrate(cycle_.host, cycle_.guests);
+    const arbiter::Decision& decision = cycle_.decision;
     missing_ = decision.missing;
     const bool lacking = decision.lacking > Bytes(0);
     if (lacking != std::exchange(lacking_, lacking)) {
         log(lacking, lacking ? "what the VMs are guaranteed exceeds the host's budget of " +
-                                   human(host.budget) + " by " + human(decision.lacking)
+                                   human(host_.budget) + " by " + human(decision.lacking)
                              : std::string("what the VMs are guaranteed fits the host again"));
     }
-    for (size_t i = 0; i < ids.size(); ++i) {
-        if (const auto vm = vms_.find(ids[i]); vm != vms_.end()) {
-            carry_out(ids[i], vm->second.on_grant(decision.grants[i], now));
-        }
+    if (outside_.record) {
+        outside_.record(record());
     }
-    keep({now.wall, host, std::move(ids), std::move(guests), std::move(decision)});
+    ask_all([&decision, now](Vm& vm, size_t i) { return vm.on_grant(decision.grants[i], now); });
 }
 
 // --- actions --------------------------------------------------------------------------------

@@ -77,6 +77,7 @@ class Fleet {
 
     [[nodiscard]] const std::map<VmId, Vm>& vms() const { return vms_; }
     [[nodiscard]] const Timings& timings() const { return timings_; }
+    [[nodiscard]] Micros agent_cost(const VmId& vm) const { return outside_.agents.cost(vm); }
 
   private:
     void up(const HypervisorUp& up);
@@ -93,7 +94,9 @@ class Fleet {
         std::vector<arbiter::Guest> guests;  // as ids
         arbiter::Decision decision;
     };
-    void keep(Cycle cycle);
+    // Asks every VM first, then does what they want: the outside may answer at once.
+    template <typename Ask>
+    void ask_all(Ask ask);
     [[nodiscard]] arbiter::Record record() const;
     [[nodiscard]] std::optional<proto::ExplainEntry> standing(const VmId& vm) const;
     void carry_out(const VmId& vm, const Actions& actions);

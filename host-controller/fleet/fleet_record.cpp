@@ -25,13 +25,6 @@ arbiter::Record Fleet::record() const {
     return record;
 }
 
-void Fleet::keep(Cycle cycle) {
-    cycle_ = std::move(cycle);
-    if (outside_.record) {
-        outside_.record(record());
-    }
-}
-
 std::optional<proto::ExplainEntry> Fleet::standing(const VmId& id) const {
     const auto found = std::find(cycle_.ids.begin(), cycle_.ids.end(), id);
     if (found == cycle_.ids.end()) {

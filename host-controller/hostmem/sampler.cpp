@@ -71,6 +71,7 @@ void HostMemorySampler::relieve(Time now) {
         hangs = active->look->vm;
         active->replaced = true;
         hanging_.insert(*hangs);
+        ++next_number_;
         add_reader();
     }
     sink_(*hangs, Error{ErrorCode::timeout, "host bytes: looking at its QEMU process hangs"});
@@ -85,6 +86,7 @@ bool HostMemorySampler::end(Reader& reader) {
     const std::lock_guard lock(mutex_);
     if (reader.replaced) {
         hanging_.erase(reader.look->vm);
+        ++next_number_;
         reader.left = true;
     }
     reader.look.reset();
@@ -105,10 +107,14 @@ void HostMemorySampler::watch(const VmId& vm, std::string domain_name,
 void HostMemorySampler::unwatch(const VmId& vm) {
     const std::lock_guard lock(mutex_);
     orders_.erase(vm);
+    ++next_number_;
 }
 
-// Brings the thread's own list in line with the orders.
-void HostMemorySampler::take_orders(WatchedVms& vms) {
+// Brings the thread's own list in line with the orders; `taken` says with which.
+void HostMemorySampler::take_orders(WatchedVms& vms, uint64_t& taken) {
+    if (std::exchange(taken, next_number_) == next_number_) {
+        return;
+    }
     std::erase_if(vms, [this](const auto& entry) {
         const auto order = orders_.find(entry.first);
         return order == orders_.end() || order->second.number != entry.second.order.number;
@@ -122,6 +128,7 @@ void HostMemorySampler::take_orders(WatchedVms& vms) {
 
 void HostMemorySampler::run(const std::stop_token& stop, Reader& reader) {
     WatchedVms vms;
+    uint64_t taken = 0;  // of the orders: none yet
     ProcessSearch search(roots_);
     std::string text;  // used again by every read
     while (!stop.stop_requested()) {
@@ -148,10 +155,9 @@ void HostMemorySampler::run(const std::stop_token& stop, Reader& reader) {
             wake_at = std::min(wake_at, watched.next_look);
         }
         std::unique_lock lock(mutex_);
-        const uint64_t seen = next_number_;
         const Micros pause = std::max(wake_at - platform::now(), k_round);
-        wake_.wait_for(lock, stop, pause, [this, seen] { return next_number_ != seen; });
-        take_orders(vms);
+        wake_.wait_for(lock, stop, pause, [this, taken] { return next_number_ != taken; });
+        take_orders(vms, taken);
     }
 }
 

@@ -70,7 +70,7 @@ class HostMemorySampler final : public HostMemory {
 
     void add_reader();
     void run(const std::stop_token& stop, Reader& reader);
-    void take_orders(WatchedVms& vms);
+    void take_orders(WatchedVms& vms, uint64_t& taken);
     void begin(Reader& reader, const VmId& vm, Time now);
     // False: it took so long that another goes on.
     bool end(Reader& reader);
@@ -84,9 +84,9 @@ class HostMemorySampler final : public HostMemory {
 
     std::mutex mutex_;  // protects all that follows
     std::map<VmId, Order> orders_;
-    uint64_t next_number_ = 1;
-    std::condition_variable_any wake_;  // a stop or a change of orders_
     std::set<VmId> hanging_;            // left to the threads that are at them
+    uint64_t next_number_ = 1;          // moves with every change of these two
+    std::condition_variable_any wake_;  // a stop or such a change
     std::list<Reader> readers_;         // last: they use all of the above
 };
 

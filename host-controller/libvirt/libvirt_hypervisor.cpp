@@ -26,7 +26,7 @@ constexpr Millis k_longest_retry{30'000};
 constexpr int k_keepalive_interval_s = 5;
 constexpr unsigned k_keepalive_count = 3;
 // Balloon events tell every change; the poll only heals a lost one. A driver without these events
-// (test) is polled instead, and whenever we have set one.
+// (test) is polled instead; what we set there is told with it.
 constexpr Micros k_heal_every{30'000'000};
 constexpr Micros k_poll_every{5'000'000};
 constexpr int k_tick_ms = 500;
@@ -284,9 +284,6 @@ Result<DomainFacts> LibvirtHypervisor::facts_of(virDomainPtr domain) {
 // one that hangs would stop this thread. virDomainGetInfo answers from libvirt's own memory.
 void LibvirtHypervisor::poll_balloons() {
     const Time now = platform::now();
-    if (balloon_set_.exchange(false) && !balloon_events_) {
-        next_poll_ = now;
-    }
     if (now < next_poll_) {
         return;
     }
@@ -451,12 +448,14 @@ void LibvirtHypervisor::post_call(const VmId& vm, Call call, const Done& done) {
 void LibvirtHypervisor::set_balloon(const VmId& vm, Bytes target, Done done) {
     post_call(
         vm,
-        [this, target](virDomainPtr domain) -> Status {
-            const unsigned long kib = to_kib_floor(target).count();
-            if (virDomainSetMemoryFlags(domain, kib, VIR_DOMAIN_AFFECT_LIVE) != 0) {
+        [this, vm, target](virDomainPtr domain) -> Status {
+            const Kibibytes kib = to_kib_floor(target);
+            if (virDomainSetMemoryFlags(domain, kib.count(), VIR_DOMAIN_AFFECT_LIVE) != 0) {
                 return last_libvirt_error("setting the balloon");
             }
-            balloon_set_ = true;
+            if (!balloon_events_) {  // and no guest that takes its time
+                sink_(BalloonSeen{vm, to_bytes(kib)});
+            }
             return {};
         },
         done);

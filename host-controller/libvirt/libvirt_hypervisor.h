@@ -102,8 +102,7 @@ class LibvirtHypervisor final : public Hypervisor {
     Millis retry_in_{0};
     Time next_poll_;
     Time next_try_;
-    bool balloon_events_ = true;             // the test driver has none
-    std::atomic<bool> balloon_set_ = false;  // by us, since the last poll
+    std::atomic<bool> balloon_events_ = true;  // the test driver has none
 
     std::atomic<std::shared_ptr<virConnect>> connection_;  // written by the event thread
     int wake_fd_ = -1;

@@ -2,6 +2,7 @@
 #include "host-controller/meter/accumulator.h"
 
 #include <algorithm>
+#include <iterator>
 #include <utility>
 
 namespace acma::host {
@@ -71,8 +72,12 @@ void Accumulator::observe(const std::vector<Reading>& vms, const Moment& now) {
     const Micros passed = std::max(now.mono - last_.mono, Micros(0));
     const Micros from_wall = now.wall - passed;
     ++round_;
+    auto next = running_.begin();  // readings usually come in this order
     for (const Reading& reading : vms) {
-        const auto [entry, is_new] = running_.try_emplace(reading.uuid);
+        const bool follows = next != running_.end() && next->first == reading.uuid;
+        const auto [entry, is_new] =
+            follows ? std::pair(next, false) : running_.try_emplace(reading.uuid);
+        next = std::next(entry);
         Running& vm = entry->second;
         if (!is_new) {
             const Micros counts =

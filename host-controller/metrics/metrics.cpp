@@ -2,9 +2,9 @@
 #include "host-controller/metrics/metrics.h"
 
 #include <algorithm>
-#include <deque>
 #include <functional>
 #include <optional>
+#include <sstream>
 #include <utility>
 #include <vector>
 
@@ -17,15 +17,21 @@ namespace {
 using proto::VmSummary;
 using Labels = std::vector<prometheus::ClientMetric::Label>;
 
+// One family is built and written at a time: all of them at once took 8 KiB a domain, which the
+// allocator never gave back.
 class Families {
   public:
-    prometheus::MetricFamily& add(const char* name, const char* help, prometheus::MetricType type) {
-        families_.push_back(prometheus::MetricFamily{name, help, type, {}});
-        return families_.back();
+    using Fill = std::function<void(prometheus::MetricFamily&)>;
+
+    void add(const char* name, const char* help, prometheus::MetricType type, const Fill& fill) {
+        std::vector<prometheus::MetricFamily> one{{name, help, type, {}}};
+        fill(one.front());
+        prometheus::TextSerializer().Serialize(text_, one);
     }
 
     void gauge(const char* name, const char* help, double value) {
-        sample(add(name, help, prometheus::MetricType::Gauge), {}, value);
+        add(name, help, prometheus::MetricType::Gauge,
+            [value](prometheus::MetricFamily& family) { sample(family, {}, value); });
     }
 
     static void sample(prometheus::MetricFamily& family, Labels labels, double value) {
@@ -39,12 +45,10 @@ class Families {
         family.metric.push_back(std::move(metric));
     }
 
-    [[nodiscard]] std::string text() const {
-        return prometheus::TextSerializer().Serialize({families_.begin(), families_.end()});
-    }
+    [[nodiscard]] std::string text() const { return text_.str(); }
 
   private:
-    std::deque<prometheus::MetricFamily> families_;  // references stay good while it grows
+    std::ostringstream text_;
 };
 
 void add_histogram(Families& families, const char* name, const char* help,
@@ -58,7 +62,8 @@ void add_histogram(Families& families, const char* name, const char* help,
     }
     metric.histogram.sample_count = durations.count();
     metric.histogram.sample_sum = static_cast<double>(durations.sum().count()) / 1e6;
-    families.add(name, help, prometheus::MetricType::Histogram).metric.push_back(std::move(metric));
+    families.add(name, help, prometheus::MetricType::Histogram,
+                 [&metric](prometheus::MetricFamily& family) { family.metric.push_back(metric); });
 }
 
 double bytes(Bytes size) {
@@ -78,20 +83,22 @@ bool is_fresh(const VmSummary& vm) {
                         [](const proto::Mark& mark) { return mark.what == "stale"; });
 }
 
-struct DomainGauge {
+using Value = std::optional<double>;  // nothing: not known, no sample
+
+struct DomainFigure {
     const char* name;
     const char* help;
-    std::function<std::optional<double>(const VmSummary&)> value;  // nothing: not known, no sample
+    std::function<Value(const VmSummary&)> value;
 };
 
 // The one list of per-domain gauges.
-const std::vector<DomainGauge>& domain_gauges() {
+const std::vector<DomainFigure>& domain_gauges() {
     const auto of_policy = [](auto read) {
         return [read](const VmSummary& vm) {
             return vm.policy ? std::optional<double>(read(*vm.policy)) : std::nullopt;
         };
     };
-    static const std::vector<DomainGauge> k_gauges{
+    static const std::vector<DomainFigure> k_gauges{
         {"acma_domain_memory_ram_bytes", "RAM of the domain.",
          [](const VmSummary& vm) { return bytes(vm.ram); }},
         {"acma_domain_memory_min_bytes", "min-mem of the policy.",
@@ -127,47 +134,90 @@ const std::vector<DomainGauge>& domain_gauges() {
     return k_gauges;
 }
 
-void add_domains(Families& families, const Figures& figures) {
-    for (const DomainGauge& gauge : domain_gauges()) {
-        auto& family = families.add(gauge.name, gauge.help, prometheus::MetricType::Gauge);
+// A sample of each domain whose value is known.
+void add_of_domains(Families& families, const Figures& figures, prometheus::MetricType type,
+                    const DomainFigure& gauge) {
+    families.add(gauge.name, gauge.help, type, [&](prometheus::MetricFamily& family) {
         for (const VmSummary& vm : figures.list.vms) {
-            if (const auto value = gauge.value(vm)) {
+            if (const Value value = gauge.value(vm)) {
                 Families::sample(family, labels_of(vm), *value);
             }
         }
+    });
+}
+
+// A sample of each domain for each of its words, under this label.
+struct DomainWords {
+    const char* name;
+    const char* help;
+    const char* label;
+    std::function<std::vector<std::string>(const VmSummary&)> words;
+};
+
+void add_words(Families& families, const Figures& figures, const DomainWords& of_domain) {
+    families.add(of_domain.name, of_domain.help, prometheus::MetricType::Gauge,
+                 [&](prometheus::MetricFamily& family) {
+                     for (const VmSummary& vm : figures.list.vms) {
+                         for (std::string& word : of_domain.words(vm)) {
+                             Labels labels = labels_of(vm);
+                             labels.push_back({of_domain.label, std::move(word)});
+                             Families::sample(family, std::move(labels), 1);
+                         }
+                     }
+                 });
+}
+
+std::vector<DomainFigure> domain_counters(const Figures& figures) {
+    const auto used = [&figures](auto part) {
+        return [&figures, part](const VmSummary& vm) {
+            const auto metered = figures.used.find(vm.uuid);
+            return metered == figures.used.end() ? Value() : Value(metered->second.*part);
+        };
+    };
+    return {
+        {"acma_domain_decisions_total", "Decisions about the domain since it was found.",
+         [&figures](const VmSummary& vm) {
+             const auto count = figures.decisions.find(vm.uuid);
+             return Value(count == figures.decisions.end() ? 0.0
+                                                           : static_cast<double>(count->second));
+         }},
+        {"acma_domain_agent_cost_seconds_total",
+         "Time that the controller spent on what the guest's agent sent.",
+         [&figures](const VmSummary& vm) {
+             const auto spent = figures.agent_cost.find(vm.uuid);
+             return spent == figures.agent_cost.end()
+                        ? Value()
+                        : Value(static_cast<double>(spent->second.count()) / 1e6);
+         }},
+        {"acma_memory_used_byte_seconds_total",
+         "Host bytes of the domain over time, since it was found.",
+         used(&Figures::Used::byte_seconds)},
+        {"acma_memory_used_above_min_byte_seconds_total", "The part of them above min-mem.",
+         used(&Figures::Used::above_min_byte_seconds)},
+    };
+}
+
+void add_domains(Families& families, const Figures& figures) {
+    for (const DomainFigure& gauge : domain_gauges()) {
+        add_of_domains(families, figures, prometheus::MetricType::Gauge, gauge);
     }
-    auto& marked =
-        families.add("acma_domain_marked", "1 for each mark that the domain has, by its word.",
-                     prometheus::MetricType::Gauge);
-    auto& decisions = families.add("acma_domain_decisions_total",
-                                   "Decisions about the domain since it was found.",
-                                   prometheus::MetricType::Counter);
-    auto& used = families.add("acma_memory_used_byte_seconds_total",
-                              "Host bytes of the domain over time, since it was found.",
-                              prometheus::MetricType::Counter);
-    auto& above_min =
-        families.add("acma_memory_used_above_min_byte_seconds_total",
-                     "The part of them above min-mem.", prometheus::MetricType::Counter);
-    auto& state = families.add("acma_domain_state", "1 for the state that the domain is in.",
-                               prometheus::MetricType::Gauge);
-    for (const VmSummary& vm : figures.list.vms) {
-        for (const proto::Mark& mark : vm.marks) {
-            Labels labels = labels_of(vm);
-            labels.push_back({"mark", mark.what});
-            Families::sample(marked, std::move(labels), 1);
-        }
-        const auto count = figures.decisions.find(vm.uuid);
-        Families::sample(
-            decisions, labels_of(vm),
-            count == figures.decisions.end() ? 0.0 : static_cast<double>(count->second));
-        if (const auto metered = figures.used.find(vm.uuid); metered != figures.used.end()) {
-            Families::sample(used, labels_of(vm), metered->second.byte_seconds);
-            Families::sample(above_min, labels_of(vm), metered->second.above_min_byte_seconds);
-        }
-        Labels labels = labels_of(vm);
-        labels.push_back({"state", std::string(to_string(vm.state))});
-        Families::sample(state, std::move(labels), 1);
+    for (const DomainFigure& counter : domain_counters(figures)) {
+        add_of_domains(families, figures, prometheus::MetricType::Counter, counter);
     }
+    add_words(families, figures,
+              {"acma_domain_marked", "1 for each mark that the domain has, by its word.", "mark",
+               [](const VmSummary& vm) {
+                   std::vector<std::string> words;
+                   for (const proto::Mark& mark : vm.marks) {
+                       words.push_back(mark.what);
+                   }
+                   return words;
+               }});
+    add_words(families, figures,
+              {"acma_domain_state", "1 for the state that the domain is in.", "state",
+               [](const VmSummary& vm) {
+                   return std::vector<std::string>{std::string(to_string(vm.state))};
+               }});
 }
 
 void add_host(Families& families, const proto::HostSummary& host) {
@@ -190,11 +240,12 @@ void add_host(Families& families, const proto::HostSummary& host) {
     families.gauge("acma_host_psi_bp",
                    "Share of time that some task of the host stalled on memory, in basis points.",
                    basis_points(host.psi));
-    auto& strain = families.add("acma_host_strain", "1 for the host's state, which is a label.",
-                                prometheus::MetricType::Gauge);
-    for (const char* word : {"none", "strained", "emergency"}) {
-        Families::sample(strain, {{"strain", word}}, host.strain == word ? 1 : 0);
-    }
+    families.add("acma_host_strain", "1 for the host's state, which is a label.",
+                 prometheus::MetricType::Gauge, [&host](prometheus::MetricFamily& family) {
+                     for (const char* word : {"none", "strained", "emergency"}) {
+                         Families::sample(family, {{"strain", word}}, host.strain == word ? 1 : 0);
+                     }
+                 });
     families.gauge("acma_libvirt_up", "1 while libvirt is connected.",
                    host.libvirt_connected ? 1 : 0);
 }
@@ -202,9 +253,10 @@ void add_host(Families& families, const proto::HostSummary& host) {
 
 std::string metrics_text(const Figures& figures) {
     Families families;
-    auto& build = families.add("acma_build_info", "Always 1; the version is a label.",
-                               prometheus::MetricType::Gauge);
-    Families::sample(build, {{"version", figures.list.controller_version}}, 1);
+    families.add("acma_build_info", "Always 1; the version is a label.",
+                 prometheus::MetricType::Gauge, [&figures](prometheus::MetricFamily& family) {
+                     Families::sample(family, {{"version", figures.list.controller_version}}, 1);
+                 });
     add_host(families, figures.list.host);
     add_histogram(families, "acma_controller_cycle_seconds",
                   "Of one domain, from when its agent is due to be asked until its answer is "

@@ -20,6 +20,7 @@ struct Figures {
         double above_min_byte_seconds = 0;
     };
     std::map<std::string, Used> used;
+    std::map<std::string, Micros> agent_cost;
     Timings timings;
 };
 

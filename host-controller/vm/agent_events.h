@@ -39,7 +39,9 @@ struct AgentDown {
     Why why = Why::unreachable;
     std::string message;
 };
-using AgentEvent = std::variant<AgentUp, AgentTookPolicy, AgentRefusedPolicy, AgentSaid, AgentDown>;
+struct AgentCostly {};  // what it sends costs too much time: it is read more slowly
+using AgentEvent =
+    std::variant<AgentUp, AgentTookPolicy, AgentRefusedPolicy, AgentSaid, AgentDown, AgentCostly>;
 
 // --- what it is to do -----------------------------------------------------------------------
 

@@ -26,7 +26,7 @@ constexpr Micros k_untold_after = k_stale_after + proto::k_reply_timeout;
 constexpr Micros k_contradiction_lasts{10'000'000};
 // libvirt answers in milliseconds, or after 30 s when another job holds the domain.
 constexpr Micros k_hangs_after{10'000'000};
-// A guest that lied is watched this long before its mark goes.
+// A guest that lied or was costly is watched this long before its mark goes.
 constexpr Micros k_forgive_after{60'000'000};
 
 Bytes round_down_to_page(Bytes size) {
@@ -285,10 +285,8 @@ Actions Vm::tick(Now now) {
     } else {
         unmark("not-returned", now, actions);
     }
-    if (lied_at_ && now.mono - *lied_at_ >= k_forgive_after) {
-        lied_at_.reset();
-        unmark("lying", now, actions);
-    }
+    forgive("lying", lied_at_, now, actions);
+    forgive("costly", costly_at_, now, actions);
     return actions;
 }
 
@@ -645,8 +643,10 @@ Actions Vm::on_agent(const AgentEvent& event, Now now) {
         mark("policy-refused", "the agent refused the policy: " + refused->why, now, actions);
     } else if (const auto* said = std::get_if<AgentSaid>(&event)) {
         on_status(said->status, now, actions);
+    } else if (const auto* down = std::get_if<AgentDown>(&event)) {
+        on_down(*down, now, actions);
     } else {
-        on_down(std::get<AgentDown>(event), now, actions);
+        on_costly(now, actions);
     }
     return actions;
 }
@@ -683,6 +683,22 @@ void Vm::on_down(const AgentDown& down, Now now, Actions& actions) {
         }
     }
     check_agent(now, actions);
+}
+
+void Vm::on_costly(Now now, Actions& actions) {
+    costly_at_ = now.mono;
+    mark(
+        "costly",
+        "what the guest sends to the controller takes more than a thousandth of a core: it is read "
+        "more slowly, and so are its answers",
+        now, actions);
+}
+
+void Vm::forgive(std::string_view what, std::optional<Time>& last, Now now, Actions& actions) {
+    if (last && now.mono - *last >= k_forgive_after) {
+        last.reset();
+        unmark(what, now, actions);
+    }
 }
 
 void Vm::on_status(const AgentStatus& status, Now now, Actions& actions) {

@@ -143,6 +143,8 @@ class Vm {
     void note_agent_state(const AgentStatus& status, Now now);
     void check_claims(const AgentStatus& status, Now now, Actions& actions);
     void on_down(const AgentDown& down, Now now, Actions& actions);
+    void on_costly(Now now, Actions& actions);
+    void forgive(std::string_view what, std::optional<Time>& last, Now now, Actions& actions);
     void note_foreign_move(const ForeignMove& move, Now now, Actions& actions);
 
     void mark(std::string_view what, std::string message, Now now, Actions& actions);
@@ -201,6 +203,7 @@ class Vm {
     std::optional<Claimed> claimed_;
     std::optional<Time> contradicts_since_;  // the guest's claims do not fit the host bytes
     std::optional<Time> lied_at_;            // last time
+    std::optional<Time> costly_at_;          // last time
 
     std::optional<HostBytes> host_;
     Time host_at_;         // when it was measured

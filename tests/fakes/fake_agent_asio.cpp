@@ -93,7 +93,7 @@ struct FakeAgent::Line : std::enable_shared_from_this<FakeAgent::Line> {
     void take(std::string_view bytes) {
         const Manners now = manners;
         if (now != Manners::honest && now != Manners::refusing && now != Manners::stock &&
-            now != Manners::muttering) {
+            now != Manners::muttering && now != Manners::calling) {
             return;
         }
         while (const auto request = session->next(bytes, platform::now())) {
@@ -141,6 +141,11 @@ struct FakeAgent::Line : std::enable_shared_from_this<FakeAgent::Line> {
                 output = proto::encode(proto::Reply{proto::Return{agent->status}, {}}) + "\n";
                 while (output.size() < input.size()) {
                     output += output;
+                }
+                break;
+            case Manners::calling:
+                while (output.size() < input.size()) {
+                    output += proto::encode_event(proto::k_event_at_grant) + "\n";
                 }
                 break;
             case Manners::garbage:

@@ -23,6 +23,7 @@ enum class Manners {
     garbage,    // sends random bytes without an end
     dribbling,  // sends a reply of which one byte a time comes, and never the last
     muttering,  // answers each request with nonsense
+    calling,    // answers, and calls by events without an end: that costs more than its bytes tell
     refusing,   // refuses every policy
     stock,      // a qemu-ga: knows nothing of ACMA
 };

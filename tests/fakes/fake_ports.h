@@ -67,6 +67,8 @@ class FakeAgentLinks final : public host::AgentLinks {
         orders.erase(vm);
         left.push_back(vm);
     }
+    Micros each_costs{0};
+    [[nodiscard]] Micros cost(const host::VmId&) const override { return each_costs; }
 };
 
 class FakeHostMemory final : public host::HostMemory {

@@ -10,6 +10,7 @@
 
 #include "host-controller/agent_asio/agent_links_asio.h"
 #include "host-controller/agent_asio/dialogue.h"
+#include "host-controller/agent_asio/time_allowance.h"
 #include "host-controller/agent_asio/unix_sockets.h"
 #include "proto/server_session.h"
 #include "tests/fakes/fake_agent_asio.h"
@@ -159,6 +160,37 @@ TEST_F(DialogueTest, DoesNotMakeUpForMissedPolls) {
     exchange(dialogue, Seconds(160));
     EXPECT_EQ(commands.size(), 1U);
     EXPECT_GT(*dialogue.next_wake(), at(Seconds(160)));
+}
+
+// --- what a channel may cost ----------------------------------------------------------------
+
+TEST(TimeAllowance, LetsAnHonestAgentSayWhatItHasToSay) {
+    TimeAllowance allowance;
+    for (int second = 100; second < 4000; ++second) {
+        allowance.charge(Micros(900), at(Seconds(second)));
+        ASSERT_EQ(allowance.rests_until(at(Seconds(second))), std::nullopt);
+    }
+    EXPECT_EQ(allowance.total(), Micros(900) * 3900);
+}
+
+TEST(TimeAllowance, RestsForAsLongAsTheRateOfAThousandthPaysBack) {
+    TimeAllowance allowance;
+    for (int turn = 0; turn < 5; ++turn) {
+        allowance.charge(Millis(10), at(Seconds(100)));
+    }
+    EXPECT_EQ(allowance.rests_until(at(Seconds(100))), std::nullopt) << "all at once";
+    allowance.charge(Millis(2), at(Seconds(100)));
+    EXPECT_EQ(allowance.rests_until(at(Seconds(100))), at(Seconds(102)));
+    EXPECT_EQ(allowance.rests_until(at(Seconds(102))), std::nullopt);
+    allowance.charge(Millis(3), at(Seconds(102)));
+    EXPECT_EQ(allowance.rests_until(at(Seconds(102))), at(Seconds(105))) << "no new burst";
+}
+
+TEST(TimeAllowance, DoesNotTakeAnInterruptionForACost) {
+    TimeAllowance allowance;
+    allowance.charge(Seconds(30), at(Seconds(100)));
+    EXPECT_EQ(allowance.rests_until(at(Seconds(100))), std::nullopt);
+    EXPECT_EQ(allowance.total(), TimeAllowance::k_most_a_turn);
 }
 
 // --- the kernel's table of unix sockets -----------------------------------------------------
@@ -336,6 +368,37 @@ TEST_F(AgentLinksTest, HearsGoodGuestsOnTimeBesideEveryKindOfBadOne) {
     // Cut off, not read for ever: its budget and what the sockets hold.
     EXPECT_LT(flooding.bytes_sent(), 4U * 1024 * 1024);
     EXPECT_EQ(flooding.connections(), 1U) << "and not tried again soon";
+}
+
+// The reader rests, the socket fills, and the guest has to wait; what it said is not lost.
+TEST_F(AgentLinksTest, ReadsAGuestMoreSlowlyThatCostsTooMuch) {
+    FakeAgent good(context, path("good"), Manners::honest);
+    FakeAgent costly(context, path("costly"), Manners::calling);
+    const auto told = [this](const char* name) {
+        const auto& all = events_of(name);
+        return std::any_of(all.begin(), all.end(), [](const AgentEvent& event) {
+            return std::holds_alternative<AgentCostly>(event);
+        });
+    };
+    talk("good");
+    talk("costly");
+    ASSERT_TRUE(until([&] { return told("costly"); }));
+    const Micros before = links.cost(VmId{"costly"});
+    const uint64_t sent = costly.bytes_sent();
+    const auto start = std::chrono::steady_clock::now();
+    ASSERT_TRUE(until([this, heard = said("good")] { return said("good") >= heard + 3; }));
+    const std::chrono::duration<double> took = std::chrono::steady_clock::now() - start;
+    // A thousandth, and the turn that goes over it.
+    EXPECT_LT(links.cost(VmId{"costly"}) - before,
+              Micros(static_cast<int64_t>(took.count() * 1'000)) + TimeAllowance::k_most_a_turn);
+    EXPECT_LT(costly.bytes_sent() - sent, 512U * 1024) << "what the socket holds";
+    EXPECT_FALSE(down("costly")) << "it waits, that is all";
+    EXPECT_FALSE(told("good"));
+    EXPECT_LT(links.cost(VmId{"good"}), Millis(5));
+
+    costly.behave(Manners::honest);
+    const long said_before = said("costly");
+    EXPECT_TRUE(until([&] { return said("costly") > said_before; }, std::chrono::seconds(120)));
 }
 
 }  // namespace

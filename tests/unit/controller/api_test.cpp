@@ -186,6 +186,10 @@ TEST_F(RoutesTest, ServesMetrics) {
     EXPECT_THAT(response.content_type, HasSubstr("text/plain; version=0.0.4"));
     EXPECT_THAT(response.body,
                 HasSubstr("acma_domain_decisions_total{domain=\"web\",uuid=\"uuid-web\"} 1"));
+    agents.each_costs = Millis(1500);
+    EXPECT_THAT(
+        ask("GET", "/metrics").body,
+        HasSubstr("acma_domain_agent_cost_seconds_total{domain=\"web\",uuid=\"uuid-web\"} 1.5"));
 }
 
 TEST_F(RoutesTest, TellsUsageAndCountsIt) {

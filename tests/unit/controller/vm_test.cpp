@@ -727,6 +727,21 @@ TEST_F(VmTest, MarksByWhatIsWrongWithTheAgent) {
     }
 }
 
+TEST_F(VmTest, MarksACostlyGuestUntilAMinuteAfterTheLastTimeAndBelievesIt) {
+    Vm vm = settled();
+    (void)vm.on_agent(AgentCostly{}, now());
+    EXPECT_THAT(mark_message(vm, "costly"), HasSubstr("a thousandth of a core"));
+    EXPECT_EQ(vm.summary().state, proto::VmState::managed);
+    pass(Seconds(50));
+    (void)vm.on_agent(AgentCostly{}, now());
+    pass(Seconds(50));
+    (void)vm.tick(now());
+    EXPECT_TRUE(marked(vm, "costly"));
+    pass(Seconds(10));
+    (void)vm.tick(now());
+    EXPECT_FALSE(marked(vm, "costly"));
+}
+
 TEST_F(VmTest, TellsThatAStockAgentTakesNoPolicy) {
     Vm vm = settled();
     proto::AgentInfo stock = info_of_ours();
