@@ -45,13 +45,14 @@ struct VmSummary {
     std::optional<Policy> policy;
     std::string policy_source = "none";  // "metadata", "rule NAME", "none"
 
-    Bytes ram;             // maximum memory of the domain
-    Bytes balloon_target;  // what was asked for last: RAM - num_pages; the grant
-    Bytes balloon_actual;  // RAM - what the balloon holds: libvirt's "actual"
-    Bytes size;            // of it, what the guest has: less what it gave up of its own accord
-    Bytes host;            // host bytes of the guest: resident + swapped + hugetlb of its RAM
-    Bytes host_swap;       // the swapped part of them
-    Bytes qemu_own;        // the QEMU process beside the guest's RAM
+    Bytes ram;                  // maximum memory of the domain
+    Bytes balloon_target;       // what was asked for last: RAM - num_pages; the grant
+    Bytes balloon_actual;       // RAM - what the balloon holds: libvirt's "actual"
+    Bytes size;                 // of it, what the guest has: less what it gave up of its own accord
+    Bytes host;                 // host bytes of the guest: resident + swapped + hugetlb of its RAM
+    Bytes host_swap;            // the swapped part of them
+    Bytes qemu_own;             // the QEMU process beside the guest's RAM
+    std::optional<Bytes> held;  // by memory.high of its cgroup, set by us
 
     bool agent_connected = false;
     std::optional<AgentState> agent_state;  // as last reported

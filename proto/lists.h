@@ -269,6 +269,7 @@ struct FieldList<VmSummary> {
         field<&VmSummary::host>("host_bytes"),
         field<&VmSummary::host_swap>("host_swap_bytes"),
         field<&VmSummary::qemu_own>("qemu_own_bytes"),
+        field<&VmSummary::held>("held_bytes"),
         field<&VmSummary::agent_connected>("agent_connected"),
         field<&VmSummary::agent_state>("agent_state"),
         field<&VmSummary::psi>("psi_bp", {.most = k_full_bp.count()}),

@@ -208,6 +208,9 @@ std::string render_detail(const proto::VmDetail& detail) {
         vm.host > Bytes(0) ? human(vm.host) + ", of it swapped " + human(vm.host_swap)
                            : "not measured");
     add(text, "QEMU's own", human(vm.qemu_own));
+    if (vm.held) {
+        add(text, "held at", human(*vm.held));
+    }
     add_agent(text, detail.agent);
     add_statistics(text, detail.statistics);
     for (const proto::Mark& mark : vm.marks) {

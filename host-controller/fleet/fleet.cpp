@@ -103,7 +103,8 @@ void Fleet::seen(const DomainFacts& facts, bool policy_written) {
     const VmSettings settings{.rules = &settings_.rules,
                               .dry_run = settings_.dry_run,
                               .ask_guest_agent = fits_any(settings_.guest_agents, facts.name),
-                              .arbitrated = host_.mem_total > Bytes(0)};
+                              .arbitrated = host_.mem_total > Bytes(0),
+                              .hold = settings_.hold};
     if (const auto used = reservations_.use(facts.name, facts.vm.uuid)) {
         log(false, facts.name + ": the " + human(used->size) +
                        " that were reserved for it are its own now");
@@ -273,6 +274,7 @@ void Fleet::carry_out(const VmId& id, const Actions& actions) {
                        [this, &id](const TalkToAgent& a) { outside_.agents.talk(id, a); },
                        [this, &id](const LeaveAgent&) { outside_.agents.leave(id); },
                        [this, &id](const WriteBalloon& a) { write_balloon(id, a.target); },
+                       [this, &id](const LimitChange& a) { write_limit(id, a); },
                        [this, &id](const WriteNote& a) { write_note(id, a.note); },
                        [this, &id, &name](const MeasureHost& a) {
                            outside_.host_memory.watch(id, name, a.ram_blocks);
@@ -293,6 +295,32 @@ void Fleet::write_balloon(const VmId& id, Bytes target) {
             carry_out(id, vm->second.on_balloon_written(outcome, target, outside_.clock()));
         }
     });
+}
+
+void Fleet::write_limit(const VmId& id, const LimitChange& change) {
+    const auto run = vms_.at(id).facts().id;
+    outside_.hypervisor.set_limit(id, change, [this, id, run, change](const auto& in_force) {
+        if (const auto vm = vms_.find(id); vm != vms_.end() && vm->second.facts().id == run) {
+            carry_out(id, vm->second.on_limit_written(in_force, change, outside_.clock()));
+        }
+        end_if_done();
+    });
+}
+
+void Fleet::end(std::function<void()> done) {
+    ended_ = std::move(done);
+    for (auto& [id, vm] : vms_) {
+        carry_out(id, vm.let_go(outside_.clock()));
+    }
+    end_if_done();
+}
+
+void Fleet::end_if_done() {
+    const bool held = std::any_of(vms_.begin(), vms_.end(),
+                                  [](const auto& entry) { return entry.second.held(); });
+    if (ended_ && !held) {
+        std::exchange(ended_, nullptr)();
+    }
 }
 
 void Fleet::read_statistics(const VmId& id, ReadStatistics order) {

@@ -181,6 +181,7 @@ Result<DomainFacts> read_domain_xml(std::string_view live_xml,
     facts.huge_pages = !domain.child("memoryBacking").child("hugepages").empty();
     facts.locked_memory = !domain.child("memoryBacking").child("locked").empty();
     facts.pins_memory = pins_memory(devices);
+    facts.soft_limit = element_size(domain.child("memtune").child("soft_limit"));
     read_balloon(devices, facts);
     facts.channel = find_channel(devices, channels);
 

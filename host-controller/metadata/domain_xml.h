@@ -30,13 +30,14 @@ struct DomainFacts {
     std::optional<uint64_t> id;  // only while it runs
     bool persistent = false;
 
-    Bytes ram;                      // that the balloon works on: <memory> without virtio-mem
-    std::vector<Bytes> ram_blocks;  // sizes of QEMU's RAM mappings
-    Bytes virtio_mem;               // plugged by virtio-mem devices; part of libvirt's "current"
-    Bytes current;                  // RAM - what the balloon holds, now
-    bool huge_pages = false;        // its RAM is in a pool of huge pages (hugetlb)
-    bool pins_memory = false;       // for a device of the host (VFIO, vDPA)
-    bool locked_memory = false;     // <memoryBacking><locked/>
+    Bytes ram;                        // that the balloon works on: <memory> without virtio-mem
+    std::vector<Bytes> ram_blocks;    // sizes of QEMU's RAM mappings
+    Bytes virtio_mem;                 // plugged by virtio-mem devices; part of libvirt's "current"
+    Bytes current;                    // RAM - what the balloon holds, now
+    bool huge_pages = false;          // its RAM is in a pool of huge pages (hugetlb)
+    bool pins_memory = false;         // for a device of the host (VFIO, vDPA)
+    bool locked_memory = false;       // <memoryBacking><locked/>
+    std::optional<Bytes> soft_limit;  // <memtune>: of its cgroup, whoever set it
     // Not in the XML; libvirt says them:
     bool paused = false;
     std::optional<Time> booted_at;  // started, or reset, while we looked

@@ -127,6 +127,19 @@ Result<std::optional<Policy>> read_policy_unlabelled(const pugi::xml_node& metad
     }
     return std::optional<Policy>();
 }
+
+// "1GiB 2GiB"; what is no size is left out.
+std::vector<Bytes> read_sizes(std::string_view text) {
+    std::vector<Bytes> sizes;
+    while (!text.empty()) {
+        const size_t end = std::min(text.find(' '), text.size());
+        if (const Result<Bytes> size = parse_size(text.substr(0, end))) {
+            sizes.push_back(*size);
+        }
+        text.remove_prefix(std::min(end + 1, text.size()));
+    }
+    return sizes;
+}
 }  // namespace
 
 Result<std::optional<Policy>> read_policy(const pugi::xml_node& metadata) {
@@ -140,7 +153,8 @@ StateNote read_state_note(const pugi::xml_node& metadata) {
         if (name.local == "state" && namespace_of(node, name.prefix) == k_state_namespace) {
             const Result<Bytes> target = parse_size(node.attribute("target").value());
             return {.target = target ? std::optional(*target) : std::nullopt,
-                    .agent_acts = std::string_view(node.attribute("agent").value()) == k_acts};
+                    .agent_acts = std::string_view(node.attribute("agent").value()) == k_acts,
+                    .limits = read_sizes(node.attribute("limits").value())};
         }
     }
     return {};
@@ -161,7 +175,10 @@ std::string write_state_xml(const StateNote& note) {
     if (note.agent_acts) {
         xml += " agent=\"" + std::string(k_acts) + "\"";
     }
-    return xml + "/>";
+    for (size_t i = 0; i < note.limits.size(); ++i) {
+        xml += (i == 0 ? " limits=\"" : " ") + format_size(note.limits[i]);
+    }
+    return xml + (note.limits.empty() ? "/>" : "\"/>");
 }
 
 }  // namespace acma::host

@@ -9,6 +9,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "engine/base/result.h"
 #include "engine/base/units.h"
@@ -33,6 +34,8 @@ struct StateNote {
     // The guest's agent was told to act and not yet to stop: a policy that is withdrawn while the
     // controller is down is withdrawn in the guest too.
     bool agent_acts = false;
+    // Limits of its cgroup that are ours: the one in force, and the one that takes its place.
+    std::vector<Bytes> limits = {};
     bool operator==(const StateNote&) const = default;
 };
 

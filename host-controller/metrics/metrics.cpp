@@ -113,6 +113,11 @@ const std::vector<DomainGauge>& domain_gauges() {
          [](const VmSummary& vm) { return bytes(vm.host_swap); }},
         {"acma_domain_qemu_own_bytes", "Memory of the QEMU process beside the guest's RAM.",
          [](const VmSummary& vm) { return bytes(vm.qemu_own); }},
+        {"acma_domain_memory_high_bytes",
+         "memory.high of the domain's cgroup, where it is held by that.",
+         [](const VmSummary& vm) {
+             return vm.held ? std::optional<double>(bytes(*vm.held)) : std::nullopt;
+         }},
         {"acma_domain_psi_bp",
          "Share of time that some task in the guest stalled on memory, in basis points.",
          [](const VmSummary& vm) {

@@ -102,6 +102,7 @@ Vm::Vm(VmSettings settings, DomainFacts facts, Now now)
 Actions Vm::start(Now now) {
     Actions actions;
     actions.emplace_back(MeasureHost{facts_.ram_blocks});
+    find_limit(now, actions);
     choose_policy(now, actions);
     if (policy_ && balloon_.ceiling()) {
         mark("foreign-balloon",
@@ -204,7 +205,7 @@ Actions Vm::on_balloon_written(const Status& outcome, Bytes target, Now now) {
     if (outcome) {
         end_balloon_pause();
         unmark("balloon-refused", now, actions);
-        write_note({.target = target, .agent_acts = note_.agent_acts}, actions);
+        note_target(target, actions);
     } else {
         // Where the connection broke or time ran out, QEMU may have got it before.
         const ErrorCode why = outcome.error().code;
@@ -277,6 +278,7 @@ Actions Vm::tick(Now now) {
              now, actions);
     }
     check_age(now, actions);
+    decide_limit(now, actions);
     // Where the VM is left alone its memory is not our business either.
     if (const auto held = returns_.told(now.mono); held && mode_in_force() != Mode::off) {
         mark("not-returned", *held, now, actions);
@@ -399,7 +401,7 @@ void Vm::decide_balloon(Now now, Actions& actions) {
                                              : !balloon_.asked() && change <= k_balloon_slack;
     if (in_force) {
         if (acts && balloon_.written()) {  // noted already, unless libvirt did not confirm it
-            write_note({.target = balloon_.written(), .agent_acts = note_.agent_acts}, actions);
+            note_target(*balloon_.written(), actions);
         }
         told_target_.reset();
         unmark("balloon-refused", now, actions);
@@ -532,6 +534,18 @@ std::optional<PolicyOrder> Vm::withdrawal() const {
     return order;
 }
 
+void Vm::note_target(Bytes target, Actions& actions) {
+    StateNote note = note_;
+    note.target = target;
+    write_note(note, actions);
+}
+
+void Vm::note_agent(bool acts, Actions& actions) {
+    StateNote note = note_;
+    note.agent_acts = acts;
+    write_note(note, actions);
+}
+
 void Vm::write_note(const StateNote& note, Actions& actions) {
     if (note_ != note) {
         note_ = note;
@@ -587,7 +601,7 @@ void Vm::order_agent(Now now, Actions& actions) {
         generation_ = std::max(generation_ + 1, static_cast<uint64_t>(now.wall.count() / 1000));
         order.policy->generation = generation_;
         if (order.policy->policy.mode == Mode::automatic) {  // noted before it is told
-            write_note({.target = note_.target, .agent_acts = true}, actions);
+            note_agent(true, actions);
         }
     }
     agent_order_ = order;
@@ -658,7 +672,7 @@ void Vm::on_policy_taken(const proto::PolicyInForce& in_force, Now now, Actions&
     const bool last_order = agent_order_ && agent_order_->policy &&
                             agent_order_->policy->generation == in_force.generation;
     if (!policy_ && last_order) {  // the withdrawal: nothing is left to be done after a restart
-        write_note({.target = note_.target, .agent_acts = false}, actions);
+        note_agent(false, actions);
     }
 }
 

@@ -75,6 +75,7 @@ Actions Vm::on_grant(const arbiter::Grant& grant, Now now) {
     if (grant_ != grant) {
         grant_ = grant;
         decide_balloon(now, actions);
+        decide_limit(now, actions);
         order_agent(now, actions);
     }
     return actions;

@@ -61,6 +61,7 @@ proto::VmSummary Vm::summary() const {
         view.host_swap = host_->swapped;
         view.qemu_own = host_->qemu_own;
     }
+    view.held = limit_.in_force;
     view.agent_connected = agent_connected_;
     if (claimed_) {
         view.agent_state = claimed_->status.state;

@@ -60,6 +60,7 @@ TEST(DomainXml, TakesTheSecondChannelWhenTheFirstIsNotThere) {
 
 TEST(DomainXml, CountsCellsDimmsAndVirtioMemApart) {
     const auto facts = read_domain_xml(R"(<domain id='1'><name>n</name><uuid>u</uuid>
+      <memtune><soft_limit unit='KiB'>3145728</soft_limit></memtune>
       <memory unit='KiB'>2621440</memory><currentMemory unit='KiB'>2228224</currentMemory>
       <cpu><numa><cell id='0' cpus='0' memory='524288' unit='KiB'/>
                  <cell id='1' cpus='1' memory='1048576' unit='KiB'/></numa></cpu>
@@ -74,6 +75,7 @@ TEST(DomainXml, CountsCellsDimmsAndVirtioMemApart) {
     ASSERT_TRUE(facts) << facts.error().message;
     EXPECT_EQ(facts->ram, 2_GiB);
     EXPECT_EQ(facts->virtio_mem, 128_MiB);
+    EXPECT_EQ(facts->soft_limit, 3_GiB);
     EXPECT_EQ(facts->current, 2048_MiB);
     EXPECT_THAT(facts->ram_blocks, ElementsAre(512_MiB, 1_GiB, 512_MiB, 512_MiB));
     EXPECT_FALSE(facts->has_balloon);

@@ -15,6 +15,7 @@
 
 #include "host-controller/libvirt/command_pool.h"
 #include "host-controller/libvirt/libvirt_hypervisor.h"
+#include "host-controller/libvirt/memory_limit.h"
 #include "host-controller/metadata/policy_xml.h"
 #include "tests/unit/temp_dir.h"
 
@@ -292,6 +293,54 @@ TEST_F(LibvirtTest, SetsTheBalloonAndSeesIt) {
     ASSERT_TRUE(set) << set.error().message;
     EXPECT_TRUE(inbox.wait_for<BalloonSeen>(
         [](const BalloonSeen& seen) { return seen.vm == k_vm && seen.actual == 1_GiB; }));
+}
+
+TEST_F(LibvirtTest, SetsALimitAndNotesItBeforeButLeavesAForeignOneAlone) {
+    LibvirtHypervisor& libvirt = open();
+    const auto up = inbox.wait_for<HypervisorUp>();
+    ASSERT_TRUE(up);
+    EXPECT_EQ(up->running[0].soft_limit, std::nullopt);
+    const auto set = [&libvirt](const LimitChange& change) {
+        std::promise<Result<std::optional<Bytes>>> promise;
+        libvirt.set_limit(k_vm, change,
+                          [&promise](const auto& in_force) { promise.set_value(in_force); });
+        const auto in_force = promise.get_future().get();
+        EXPECT_TRUE(in_force);
+        return in_force ? *in_force : std::optional(Bytes(0));
+    };
+    const auto seen = [&] {  // a new policy makes an event, so that the XML is read
+        EXPECT_TRUE(outcome_of([&](Done done) {
+            libvirt.set_policy(k_vm, {512_MiB, 3_GiB}, done);
+        }));
+        return inbox.wait_for<DomainSeen>()->facts;
+    };
+    EXPECT_EQ(set({.or_none = true, .limit = 1_GiB, .note = {.limits = {1_GiB}}}), 1_GiB);
+    DomainFacts facts = seen();
+    EXPECT_EQ(facts.soft_limit, 1_GiB);
+    EXPECT_EQ(facts.note.limits, std::vector{1_GiB});
+    EXPECT_EQ(set({.ours = {2_GiB}, .limit = 3_GiB, .note = {.limits = {3_GiB}}}), 1_GiB);
+    EXPECT_EQ(seen().note.limits, std::vector{1_GiB}) << "not ours: nothing is written";
+    EXPECT_EQ(set({.ours = {1_GiB}}), std::nullopt);
+    EXPECT_EQ(seen().soft_limit, std::nullopt);
+    EXPECT_EQ(set({.ours = {1_GiB}, .limit = 1_GiB}), std::nullopt) << "lifted by somebody else";
+    EXPECT_EQ(set({.or_none = true, .limit = Bytes::max()}), Bytes::max());
+    EXPECT_EQ(seen().soft_limit, std::nullopt) << "more than there can be is none";
+}
+
+TEST(MemoryLimit, TakesCgroupV2) {
+    const acma::testing::TempDir directory;
+    const auto holds = [&directory](const char* text) {
+        return memory_limit_holds(directory.write("cgroup", text));
+    };
+    EXPECT_TRUE(holds("0::/machine.slice/machine-qemu.scope\n"));
+    EXPECT_TRUE(holds("5:cpu,cpuacct:/\n1:name=systemd:memory:/\n0::/\n"));
+    for (const char* v1 : {"9:memory:/\n0::/\n", "0::/\n3:cpu,memory:/x\n", "3:memory,hugetlb:/"}) {
+        const Status status = holds(v1);
+        ASSERT_FALSE(status) << v1;
+        EXPECT_EQ(status.error().code, ErrorCode::unsupported);
+        EXPECT_THAT(status.error().message, HasSubstr("cgroup v1"));
+    }
+    EXPECT_FALSE(memory_limit_holds("/nonexistent"));
 }
 
 TEST_F(LibvirtTest, SaysWhyACommandFailed) {

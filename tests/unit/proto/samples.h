@@ -84,6 +84,7 @@ inline VmSummary summary() {
             .host = Bytes(5'004),
             .host_swap = Bytes(5'005),
             .qemu_own = Bytes(5'006),
+            .held = Bytes(5'008),
             .agent_connected = true,
             .agent_state = AgentState::settled,
             .psi = 4_bp,
