@@ -269,6 +269,8 @@ struct FieldList<VmSummary> {
         field<&VmSummary::host>("host_bytes"),
         field<&VmSummary::host_swap>("host_swap_bytes"),
         field<&VmSummary::qemu_own>("qemu_own_bytes"),
+        field<&VmSummary::virtio_mem>("virtio_mem_bytes"),
+        field<&VmSummary::virtio_mem_requested>("virtio_mem_requested_bytes"),
         field<&VmSummary::held>("held_bytes"),
         field<&VmSummary::agent_connected>("agent_connected"),
         field<&VmSummary::agent_state>("agent_state"),

@@ -275,6 +275,7 @@ void Fleet::carry_out(const VmId& id, const Actions& actions) {
                        [this, &id](const LeaveAgent&) { outside_.agents.leave(id); },
                        [this, &id](const WriteBalloon& a) { write_balloon(id, a.target); },
                        [this, &id](const LimitChange& a) { write_limit(id, a); },
+                       [this, &id](const PlugChange& a) { write_plug(id, a); },
                        [this, &id](const WriteNote& a) { write_note(id, a.note); },
                        [this, &id, &name](const MeasureHost& a) {
                            outside_.host_memory.watch(id, name, a.ram_blocks);
@@ -304,6 +305,15 @@ void Fleet::write_limit(const VmId& id, const LimitChange& change) {
             carry_out(id, vm->second.on_limit_written(in_force, change, outside_.clock()));
         }
         end_if_done();
+    });
+}
+
+void Fleet::write_plug(const VmId& id, const PlugChange& change) {
+    const auto run = vms_.at(id).facts().id;
+    outside_.hypervisor.set_requested(id, change, [this, id, run, change](const auto& in_force) {
+        if (const auto vm = vms_.find(id); vm != vms_.end() && vm->second.facts().id == run) {
+            carry_out(id, vm->second.on_plug_written(in_force, change, outside_.clock()));
+        }
     });
 }
 
@@ -388,7 +398,9 @@ proto::VmList Fleet::list() const {
     list.host = host_;
     for (const auto& [id, vm] : vms_) {
         list.vms.push_back(vm.summary());
-        list.host.granted += list.vms.back().balloon_target + list.vms.back().qemu_own;
+        const proto::VmSummary& view = list.vms.back();
+        list.host.granted +=
+            view.balloon_target + view.virtio_mem_requested.value_or(Bytes(0)) + view.qemu_own;
     }
     std::sort(list.vms.begin(), list.vms.end(),
               [](const auto& a, const auto& b) { return a.name < b.name; });

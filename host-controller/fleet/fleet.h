@@ -102,6 +102,7 @@ class Fleet {
     void carry_out(const VmId& vm, const Actions& actions);
     void write_balloon(const VmId& vm, Bytes target);
     void write_limit(const VmId& vm, const LimitChange& change);
+    void write_plug(const VmId& vm, const PlugChange& change);
     void end_if_done();
     void write_note(const VmId& vm, const StateNote& note);
     void read_statistics(const VmId& vm, ReadStatistics order);

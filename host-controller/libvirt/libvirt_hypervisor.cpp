@@ -281,7 +281,7 @@ Result<DomainFacts> LibvirtHypervisor::facts_of(virDomainPtr domain) {
     if (const auto booted = booted_.find(facts->vm); booted != booted_.end()) {
         facts->booted_at = booted->second;
     }
-    known_[facts->vm] = Known{facts->virtio_mem, std::nullopt, {}};
+    known_[facts->vm] = Known{plugging::sums_of(facts->memory_devices).current, std::nullopt, {}};
     return facts;
 }
 
@@ -494,6 +494,38 @@ void LibvirtHypervisor::set_limit(const VmId& vm, const LimitChange& change, Lim
         [in_force, done = std::move(done)](const Status& outcome) {
             done(outcome ? Result<std::optional<Bytes>>(*in_force)
                          : Result<std::optional<Bytes>>(outcome.error()));
+        });
+}
+
+void LibvirtHypervisor::set_requested(const VmId& vm, const PlugChange& change, PlugDone done) {
+    const auto in_force = std::make_shared<Bytes>();
+    post_call(
+        vm,
+        [change, in_force](virDomainPtr domain) -> Status {
+            const auto& [alias, requested, ours] = change.order;
+            const LibvirtText live(virDomainGetXMLDesc(domain, 0));
+            if (!live) {
+                return last_libvirt_error("reading domain XML");
+            }
+            const auto device = memory_device_xml(live.get(), alias, requested);
+            if (!device) {
+                return device.error();
+            }
+            *in_force = device->requested;
+            if (*in_force == requested || std::count(ours.begin(), ours.end(), *in_force) == 0) {
+                return {};
+            }
+            if (Status noted = set_note(domain, change.note); !noted) {
+                return noted;
+            }
+            *in_force = requested;
+            const int failed =
+                virDomainUpdateDeviceFlags(domain, device->updated.c_str(), VIR_DOMAIN_AFFECT_LIVE);
+            return failed != 0 ? Status(last_libvirt_error("setting the requested size"))
+                               : Status();
+        },
+        [in_force, done = std::move(done)](const Status& outcome) {
+            done(outcome ? Result<Bytes>(*in_force) : Result<Bytes>(outcome.error()));
         });
 }
 

@@ -38,6 +38,7 @@ class LibvirtHypervisor final : public Hypervisor {
 
     void set_balloon(const VmId& vm, Bytes target, Done done) override;
     void set_limit(const VmId& vm, const LimitChange& change, LimitDone done) override;
+    void set_requested(const VmId& vm, const PlugChange& change, PlugDone done) override;
     void set_policy(const VmId& vm, const Policy& policy, Done done) override;
     void write_note(const VmId& vm, const StateNote& note, Done done) override;
     void read_statistics(const VmId& vm, ReadStatistics order, StatisticsDone done) override;

@@ -13,6 +13,7 @@
 
 #include "engine/base/result.h"
 #include "engine/base/units.h"
+#include "engine/plugging/plug_watch.h"
 #include "engine/policy/policy.h"
 
 namespace pugi {
@@ -36,6 +37,7 @@ struct StateNote {
     bool agent_acts = false;
     // Limits of its cgroup that are ours: the one in force, and the one that takes its place.
     std::vector<Bytes> limits = {};
+    std::vector<plugging::Noted> devices = {};  // virtio-mem whose requested size we have written
     bool operator==(const StateNote&) const = default;
 };
 

@@ -16,6 +16,7 @@
 #include "engine/arbiter/hold.h"
 #include "engine/arbiter/swap_share.h"
 #include "engine/base/units.h"
+#include "engine/plugging/plug_watch.h"
 #include "engine/policy/policy.h"
 #include "host-controller/config/config.h"
 #include "host-controller/hostmem/smaps.h"
@@ -25,6 +26,7 @@
 #include "host-controller/vm/guest_statistics.h"
 #include "host-controller/vm/history.h"
 #include "host-controller/vm/limit_change.h"
+#include "host-controller/vm/plug_change.h"
 #include "host-controller/vm/return_watch.h"
 #include "proto/controller_api.h"
 #include "proto/rate_budget.h"
@@ -55,8 +57,8 @@ struct Tell {  // a line for the log
     std::string text;
     bool operator==(const Tell&) const = default;
 };
-using Action = std::variant<TalkToAgent, LeaveAgent, WriteBalloon, LimitChange, WriteNote,
-                            MeasureHost, ReadStatistics, ReadGuestAgent, Tell>;
+using Action = std::variant<TalkToAgent, LeaveAgent, WriteBalloon, LimitChange, PlugChange,
+                            WriteNote, MeasureHost, ReadStatistics, ReadGuestAgent, Tell>;
 using Actions = std::vector<Action>;
 
 // --- the VM ---------------------------------------------------------------------------------
@@ -97,6 +99,8 @@ class Vm {
     [[nodiscard]] Actions on_balloon_written(const Status& outcome, Bytes target, Now now);
     [[nodiscard]] Actions on_limit_written(const Result<std::optional<Bytes>>& in_force,
                                            const LimitChange& change, Now now);
+    [[nodiscard]] Actions on_plug_written(const Result<Bytes>& in_force, const PlugChange& change,
+                                          Now now);
     // The controller ends: what it holds is let go.
     [[nodiscard]] Actions let_go(Now now);
     // A limit of ours is in force, or on its way.
@@ -141,6 +145,9 @@ class Vm {
     // True if that has changed.
     bool check_left_alone(Now now, Actions& actions);
     void decide_balloon(Now now, Actions& actions);
+    void see_devices(Now now, Actions& actions);
+    void decide_plug(Now now, Actions& actions);
+    void note_foreign_request(const plugging::Foreign& foreign, Now now, Actions& actions);
     void find_limit(Now now, Actions& actions);
     void decide_limit(Now now, Actions& actions);
     void size_by_statistics(Now now, Actions& actions);
@@ -171,6 +178,8 @@ class Vm {
     [[nodiscard]] bool acts() const;
     [[nodiscard]] std::string without_agent() const;
     [[nodiscard]] std::optional<Bytes> wanted_target() const;
+    [[nodiscard]] Bytes goal_of_devices() const;
+    [[nodiscard]] Bytes least_boot_memory() const;
     [[nodiscard]] std::string_view why_not_held() const;
     [[nodiscard]] arbiter::HeldVm held_vm(Now now) const;
     [[nodiscard]] bool sized_by_statistics(Now now) const;
@@ -204,6 +213,15 @@ class Vm {
     std::optional<Bytes> told_target_;   // where it does not act: what it would have written, said
     std::optional<Time> retry_balloon_at_;
     Micros retry_balloon_in_{0};
+
+    plugging::PlugWatch plug_;
+    struct Plug {
+        bool writing = false;
+        std::optional<Bytes> told;  // where it does not act: the goal that was said
+        std::optional<Time> retry_at;
+        Micros retry_in{0};
+    };
+    Plug plug_write_;
 
     arbiter::HoldWatch hold_;
     struct Limit {                      // of its cgroup

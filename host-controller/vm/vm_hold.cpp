@@ -51,8 +51,9 @@ std::string_view Vm::why_not_held() const {
 
 arbiter::HeldVm Vm::held_vm(Now now) const {
     const bool above = balloon_.actual() > balloon_.target() + k_balloon_slack;
-    return {.ram = facts_.ram + facts_.virtio_mem,
-            .grant = balloon_.target() + facts_.virtio_mem,
+    const plugging::Sums plugged = plug_.sums();
+    return {.ram = facts_.ram + plugged.current,
+            .grant = balloon_.target() + plugged.may_hold,
             .host = host_->total(),
             .swapped = host_->swapped,
             .own = host_->qemu_own,
@@ -95,7 +96,7 @@ void Vm::decide_limit(Now now, Actions& actions) {
     }
     if (wanted) {
         change.note.limits.push_back(*wanted);
-        const Bytes grant = balloon_.target();
+        const Bytes grant = balloon_.target() + plug_.sums().requested;
         change.reason = "the host holds " + human(host_->total() - grant) +
                         " more of it than its grant of " + human(grant) + ": it is held at " +
                         by_memory_high(*wanted);
@@ -141,14 +142,16 @@ Actions Vm::on_limit_written(const Result<std::optional<Bytes>>& in_force,
     if (!before || !change.limit || *change.limit > *before) {
         decided(change.limit ? "hold" : "let-go", change.reason, now, actions,
                 {{"limit_bytes", change.limit.value_or(Bytes(0)).count()},
-                 {"grant_bytes", balloon_.target().count()},
+                 {"grant_bytes", (balloon_.target() + plug_.sums().requested).count()},
                  {"host_bytes", host_ ? host_->total().count() : 0}});
     }
     if (change.limit) {
         mark("held", change.reason, now, actions);
     } else {
         unmark("held", now, actions);
-        write_note(StateNote{note_.target, note_.agent_acts, {}}, actions);
+        StateNote note = note_;
+        note.limits.clear();
+        write_note(note, actions);
     }
     return actions;
 }

@@ -38,6 +38,8 @@ std::mutex guest_agent_mutex;
 std::vector<std::string> guest_agent_asked;
 std::function<std::string(const std::string&)> guest_agent_answers;
 
+std::vector<std::string> device_updates;  // by a worker, while the test waits for it
+
 bool takes_one(std::atomic<int>& left) {
     return left > 0 && left-- > 0;
 }
@@ -80,6 +82,12 @@ char* virDomainQemuAgentCommand(virDomainPtr, const char* command, int, unsigned
     guest_agent_asked.emplace_back(command);
     const std::string answer = guest_agent_answers(command);
     return answer.empty() ? nullptr : ::strdup(answer.c_str());
+}
+// libvirt's test driver updates no devices.
+int virDomainUpdateDeviceFlags(virDomainPtr, const char* xml, unsigned int flags) {
+    EXPECT_EQ(flags, static_cast<unsigned>(VIR_DOMAIN_AFFECT_LIVE));
+    device_updates.emplace_back(xml);
+    return 0;
 }
 int virDomainSetMemoryFlags(virDomainPtr domain, unsigned long memory, unsigned int flags) {
     if (std::string_view(virDomainGetName(domain)).starts_with("hangs")) {
@@ -325,6 +333,37 @@ TEST_F(LibvirtTest, SetsALimitAndNotesItBeforeButLeavesAForeignOneAlone) {
     EXPECT_EQ(set({.ours = {1_GiB}, .limit = 1_GiB}), std::nullopt) << "lifted by somebody else";
     EXPECT_EQ(set({.or_none = true, .limit = Bytes::max()}), Bytes::max());
     EXPECT_EQ(seen().soft_limit, std::nullopt) << "more than there can be is none";
+}
+
+TEST_F(LibvirtTest, RequestsASizeOfAVirtioMemDeviceUnlessSomebodyElseHas) {
+    LibvirtHypervisor& libvirt = open_host_of(R"(<domain type='test'>
+        <name>test</name><uuid>6695eb01-f6a4-8304-79aa-97f2502e193f</uuid>
+        <maxMemory slots='2' unit='MiB'>4096</maxMemory><memory unit='MiB'>1024</memory>
+        <os><type>hvm</type></os>
+        <cpu><numa><cell id='0' cpus='0' memory='512' unit='MiB'/></numa></cpu>
+        <devices><memory model='virtio-mem'><target><size unit='MiB'>512</size><node>0</node>
+          <block unit='MiB'>2</block><requested unit='MiB'>256</requested></target>
+          <alias name='ua-m'/></memory></devices></domain>)");
+    const auto up = inbox.wait_for<HypervisorUp>();
+    ASSERT_TRUE(up && up->running.size() == 1U);
+    ASSERT_EQ(up->running[0].memory_devices.size(), 1U);
+    EXPECT_EQ(up->running[0].memory_devices[0].requested, 256_MiB);
+    EXPECT_EQ(up->running[0].ram, 512_MiB);
+    const auto request = [&libvirt](const plugging::Order& order) {
+        std::promise<Result<Bytes>> promise;
+        libvirt.set_requested(k_vm, {.order = order, .note = {}, .word = {}, .reason = {}},
+                              [&promise](const auto& in_force) { promise.set_value(in_force); });
+        return promise.get_future().get();
+    };
+    device_updates.clear();
+    EXPECT_EQ(request({"ua-m", 128_MiB, {512_MiB}}).value(), 256_MiB) << "somebody else's";
+    EXPECT_EQ(request({"ua-m", 256_MiB, {512_MiB}}).value(), 256_MiB) << "there already";
+    EXPECT_TRUE(device_updates.empty());
+    EXPECT_EQ(request({"ua-m", 128_MiB, {512_MiB, 256_MiB}}).value(), 128_MiB);
+    ASSERT_EQ(device_updates.size(), 1U);
+    EXPECT_THAT(device_updates[0], HasSubstr("<requested unit=\"KiB\">131072</requested>"));
+    EXPECT_THAT(device_updates[0], HasSubstr("<alias name=\"ua-m\""));
+    EXPECT_EQ(request({"gone", 128_MiB, {256_MiB}}).error().code, ErrorCode::not_found);
 }
 
 TEST(MemoryLimit, TakesCgroupV2) {

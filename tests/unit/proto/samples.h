@@ -84,6 +84,8 @@ inline VmSummary summary() {
             .host = Bytes(5'004),
             .host_swap = Bytes(5'005),
             .qemu_own = Bytes(5'006),
+            .virtio_mem = Bytes(5'009),
+            .virtio_mem_requested = Bytes(5'010),
             .held = Bytes(5'008),
             .agent_connected = true,
             .agent_state = AgentState::settled,
