@@ -54,9 +54,9 @@ int run(const DaemonOptions& options) {
     if (::sigaction(SIGHUP, nullptr, &hangup) == 0 && hangup.sa_handler != SIG_IGN) {
         signals.add(SIGHUP);  // of a terminal that closes; nohup ignores it
     }
-    signals.async_wait([&context](boost::system::error_code, int) { context.stop(); });
     {
         Controller controller(context, *config, options.dry_run, log);
+        signals.async_wait([&controller](boost::system::error_code, int) { controller.stop(); });
         if (const Status served = controller.serve(*socket, *config); !served) {
             return complain(served.error());
         }
@@ -65,7 +65,7 @@ int run(const DaemonOptions& options) {
         platform::notify_service("READY=1");
         context.run();
         platform::notify_service("STOPPING=1");
-        log->info("stopping; the VMs keep what they have");
+        log->info("stopped; the VMs keep what they have");
         // A libvirt call to a QEMU that hangs cannot be called back: end without it.
         std::signal(SIGALRM, [](int) { ::_exit(0); });
         ::alarm(k_stop_within_s);

@@ -13,7 +13,9 @@
 #include "engine/policy/policy.h"
 #include "host-controller/metadata/domain_xml.h"
 #include "host-controller/vm/agent_events.h"
+#include "host-controller/vm/limit_change.h"
 #include "host-controller/vm/memory_statistics.h"
+#include "host-controller/vm/plug_change.h"
 
 namespace acma::host {
 
@@ -67,6 +69,12 @@ class Hypervisor {
     virtual void set_balloon(const VmId& vm, Bytes target, Done done) = 0;
     // Live, and in the persistent XML if the domain has one.
     virtual void set_policy(const VmId& vm, const Policy& policy, Done done) = 0;
+    // Live only. Tells the limit in force then: another than was asked for is somebody else's, and
+    // was left as it is.
+    virtual void set_limit(const VmId& vm, const LimitChange& change, LimitDone done) = 0;
+    // Live only. Tells the requested size in force then: another than was asked for is somebody
+    // else's, and was left as it is. Accepted is not reached: DomainSeen tells what is plugged.
+    virtual void set_requested(const VmId& vm, const PlugChange& change, PlugDone done) = 0;
     // Live only: replaces our note.
     virtual void write_note(const VmId& vm, const StateNote& note, Done done) = 0;
     // Of the guest's memory, as its balloon driver told them last.

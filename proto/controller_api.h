@@ -48,10 +48,15 @@ struct VmSummary {
     Bytes ram;             // maximum memory of the domain
     Bytes balloon_target;  // what was asked for last: RAM - num_pages; the grant
     Bytes balloon_actual;  // RAM - what the balloon holds: libvirt's "actual"
-    Bytes size;            // of it, what the guest has: less what it gave up of its own accord
+    Bytes size;            // what the guest has: of that and what virtio-mem has plugged, less what
+                           // it gave up of its own accord
     Bytes host;            // host bytes of the guest: resident + swapped + hugetlb of its RAM
     Bytes host_swap;       // the swapped part of them
     Bytes qemu_own;        // the QEMU process beside the guest's RAM
+    // Of its virtio-mem devices, where it has some; beside RAM and balloon.
+    std::optional<Bytes> virtio_mem;            // plugged
+    std::optional<Bytes> virtio_mem_requested;  // may be
+    std::optional<Bytes> held;                  // by memory.high of its cgroup, set by us
 
     bool agent_connected = false;
     std::optional<AgentState> agent_state;  // as last reported

@@ -208,6 +208,14 @@ std::string render_detail(const proto::VmDetail& detail) {
         vm.host > Bytes(0) ? human(vm.host) + ", of it swapped " + human(vm.host_swap)
                            : "not measured");
     add(text, "QEMU's own", human(vm.qemu_own));
+    if (vm.virtio_mem) {
+        add(text, "virtio-mem",
+            human(*vm.virtio_mem) + " plugged, " +
+                human(vm.virtio_mem_requested.value_or(Bytes(0))) + " requested");
+    }
+    if (vm.held) {
+        add(text, "held at", human(*vm.held));
+    }
     add_agent(text, detail.agent);
     add_statistics(text, detail.statistics);
     for (const proto::Mark& mark : vm.marks) {

@@ -202,6 +202,15 @@ Result<Bytes> size_of(const toml::node& node, const Place& place,
     return parsed ? parsed : Result<Bytes>(place.error(parsed.error().message));
 }
 
+Status read_hold(const toml::node& node, const Place& place, ControllerConfig& config) {
+    const auto* value = node.as_boolean();
+    if (value == nullptr) {
+        return place.error("must be true or false");
+    }
+    config.hold_with_memory_high = value->get();
+    return {};
+}
+
 Status read_host_reserve(const toml::node& node, const Place& place, ControllerConfig& config) {
     const Result<Bytes> size = size_of(node, place);
     if (!size) {
@@ -389,7 +398,7 @@ Status read_rules(const toml::node& node, const Place& place, ControllerConfig& 
 
 using Reader = Status (*)(const toml::node&, const Place&, ControllerConfig&);
 // The one list of keys.
-constexpr std::array<std::pair<std::string_view, Reader>, 16> k_keys{{
+constexpr std::array<std::pair<std::string_view, Reader>, 17> k_keys{{
     {"connect", [](const toml::node& node, const Place& place,
                    ControllerConfig& config) { return read_text(node, place, config.connect); }},
     {"socket", read_socket},
@@ -410,6 +419,7 @@ constexpr std::array<std::pair<std::string_view, Reader>, 16> k_keys{{
     {"channels", read_channels},
     {"qemu-ga", read_guest_agents},
     {"host-reserve", read_host_reserve},
+    {"hold-with-memory-high", read_hold},
     {"swap-out-limit", read_swap_out_limit},
     {"usage-database",
      [](const toml::node& node, const Place& place, ControllerConfig& config) {

@@ -54,6 +54,8 @@ struct ControllerConfig {
     std::vector<std::string> channels{"org.acma.agent.0"};
     // What VMs are not promised: for the host itself. None: a sixteenth of its memory.
     std::optional<Bytes> host_reserve;
+    // A VM that stays above its grant is held by memory.high of its cgroup.
+    bool hold_with_memory_high = false;
     // What all guests together may page out in a second.
     Bytes swap_out_limit = 1_GiB;
     std::string usage_database;  // empty: as configure() finds it

@@ -17,6 +17,9 @@ namespace {
 // Decisions once a second; half of the watchdog's least sensible time.
 constexpr std::chrono::milliseconds k_beat{1000};
 
+// A VM whose libvirt call hangs stays held: the next run lets it go.
+constexpr std::chrono::seconds k_let_go_within{3};
+
 Now read_clocks() {
     return Now{platform::now(), std::chrono::duration_cast<Micros>(
                                     std::chrono::system_clock::now().time_since_epoch())};
@@ -57,9 +60,10 @@ Controller::Controller(asio::io_context& context, const ControllerConfig& config
           },
           [this](std::function<void()> work) { asio::post(context_, std::move(work)); }),
       wake_(context),
+      stop_by_(context),
       fleet_(
           Fleet::Settings{config.rules, config.host_reserve, config.swap_out_limit, dry_run,
-                          config.guest_agents},
+                          config.guest_agents, config.hold_with_memory_high},
           Fleet::Outside{
               hypervisor_, agents_, host_memory_, read_clocks, say(*log, "vms", config),
               [this](Micros delay) {
@@ -106,6 +110,16 @@ Status Controller::serve(ExclusiveSocket& socket, const ControllerConfig& config
     std::vector<std::string> names = config.listen_names;
     names.push_back(asio::ip::host_name());
     return http_.serve_tcp(*config.listen, std::move(names));
+}
+
+void Controller::stop() {
+    stop_by_.expires_after(k_let_go_within);
+    stop_by_.async_wait([this](boost::system::error_code cancelled) {
+        if (!cancelled) {
+            context_.stop();
+        }
+    });
+    fleet_.end([this] { context_.stop(); });
 }
 
 void Controller::beat() {

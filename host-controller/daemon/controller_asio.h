@@ -31,6 +31,9 @@ class Controller {
     // Takes requests; call after the rest is up.
     [[nodiscard]] Status serve(ExclusiveSocket& socket, const ControllerConfig& config);
 
+    // Ends the context, once whatever is held by us alone is let go, or soon at the latest.
+    void stop();
+
   private:
     void beat();
     void meter();
@@ -41,6 +44,7 @@ class Controller {
     HostMemorySampler host_memory_;
     LibvirtHypervisor hypervisor_;
     asio::steady_timer wake_;
+    asio::steady_timer stop_by_;
     std::optional<DecisionLog> decisions_;
     Fleet fleet_;
     LedgerThread ledger_;

@@ -103,7 +103,8 @@ void Fleet::seen(const DomainFacts& facts, bool policy_written) {
     const VmSettings settings{.rules = &settings_.rules,
                               .dry_run = settings_.dry_run,
                               .ask_guest_agent = fits_any(settings_.guest_agents, facts.name),
-                              .arbitrated = host_.mem_total > Bytes(0)};
+                              .arbitrated = host_.mem_total > Bytes(0),
+                              .hold = settings_.hold};
     if (const auto used = reservations_.use(facts.name, facts.vm.uuid)) {
         log(false, facts.name + ": the " + human(used->size) +
                        " that were reserved for it are its own now");
@@ -277,6 +278,8 @@ void Fleet::carry_out(const VmId& id, const Actions& actions) {
                        [this, &id](const TalkToAgent& a) { outside_.agents.talk(id, a); },
                        [this, &id](const LeaveAgent&) { outside_.agents.leave(id); },
                        [this, &id](const WriteBalloon& a) { write_balloon(id, a.target); },
+                       [this, &id](const LimitChange& a) { write_limit(id, a); },
+                       [this, &id](const PlugChange& a) { write_plug(id, a); },
                        [this, &id](const WriteNote& a) { write_note(id, a.note); },
                        [this, &id, &name](const MeasureHost& a) {
                            outside_.host_memory.watch(id, name, a.ram_blocks);
@@ -297,6 +300,41 @@ void Fleet::write_balloon(const VmId& id, Bytes target) {
             carry_out(id, vm->second.on_balloon_written(outcome, target, outside_.clock()));
         }
     });
+}
+
+void Fleet::write_limit(const VmId& id, const LimitChange& change) {
+    const auto run = vms_.at(id).facts().id;
+    outside_.hypervisor.set_limit(id, change, [this, id, run, change](const auto& in_force) {
+        if (const auto vm = vms_.find(id); vm != vms_.end() && vm->second.facts().id == run) {
+            carry_out(id, vm->second.on_limit_written(in_force, change, outside_.clock()));
+        }
+        end_if_done();
+    });
+}
+
+void Fleet::write_plug(const VmId& id, const PlugChange& change) {
+    const auto run = vms_.at(id).facts().id;
+    outside_.hypervisor.set_requested(id, change, [this, id, run, change](const auto& in_force) {
+        if (const auto vm = vms_.find(id); vm != vms_.end() && vm->second.facts().id == run) {
+            carry_out(id, vm->second.on_plug_written(in_force, change, outside_.clock()));
+        }
+    });
+}
+
+void Fleet::end(std::function<void()> done) {
+    ended_ = std::move(done);
+    for (auto& [id, vm] : vms_) {
+        carry_out(id, vm.let_go(outside_.clock()));
+    }
+    end_if_done();
+}
+
+void Fleet::end_if_done() {
+    const bool held = std::any_of(vms_.begin(), vms_.end(),
+                                  [](const auto& entry) { return entry.second.held(); });
+    if (ended_ && !held) {
+        std::exchange(ended_, nullptr)();
+    }
 }
 
 void Fleet::read_statistics(const VmId& id, ReadStatistics order) {
@@ -364,7 +402,9 @@ proto::VmList Fleet::list() const {
     list.host = host_;
     for (const auto& [id, vm] : vms_) {
         list.vms.push_back(vm.summary());
-        list.host.granted += list.vms.back().balloon_target + list.vms.back().qemu_own;
+        const proto::VmSummary& view = list.vms.back();
+        list.host.granted +=
+            view.balloon_target + view.virtio_mem_requested.value_or(Bytes(0)) + view.qemu_own;
     }
     std::sort(list.vms.begin(), list.vms.end(),
               [](const auto& a, const auto& b) { return a.name < b.name; });

@@ -44,6 +44,7 @@ class Fleet {
         Bytes swap_out_limit;               // of all VMs together, in a second
         bool dry_run = false;
         std::vector<std::string> guest_agents = {};  // names (globs) whose stock one may be asked
+        bool hold = false;                           // by memory.high, who stays above his grant
     };
     Fleet(Settings settings, Outside outside);
 
@@ -52,6 +53,8 @@ class Fleet {
     void on_host_bytes(const VmId& vm, const Result<HostBytes>& bytes);
     void tick();     // once a second
     void on_wake();  // as asked for
+    // Lets go whatever is held by us alone; `done` when that is over, perhaps at once.
+    void end(std::function<void()> done);
     // The host's own figures, as read outside; grants are added here.
     [[nodiscard]] proto::HostSummary& host() { return host_; }
     [[nodiscard]] HostCounters& host_counters() { return counters_; }
@@ -101,6 +104,9 @@ class Fleet {
     [[nodiscard]] std::optional<proto::ExplainEntry> standing(const VmId& vm) const;
     void carry_out(const VmId& vm, const Actions& actions);
     void write_balloon(const VmId& vm, Bytes target);
+    void write_limit(const VmId& vm, const LimitChange& change);
+    void write_plug(const VmId& vm, const PlugChange& change);
+    void end_if_done();
     void write_note(const VmId& vm, const StateNote& note);
     void read_statistics(const VmId& vm, ReadStatistics order);
     void read_guest_agent(const VmId& vm);
@@ -127,9 +133,10 @@ class Fleet {
     Cycle cycle_;
     arbiter::Reservations reservations_;
     Time arbitrated_at_{};
-    bool wakes_ = false;       // on_wake() will come
-    Bytes missing_;            // by the last arbitration
-    std::string last_outage_;  // said once, not at every attempt to reconnect
+    bool wakes_ = false;           // on_wake() will come
+    Bytes missing_;                // by the last arbitration
+    std::function<void()> ended_;  // asked for by end()
+    std::string last_outage_;      // said once, not at every attempt to reconnect
 };
 
 }  // namespace acma::host

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "host-controller/libvirt/handles.h"
 
+#include <cstring>
 #include <string>
 
 #include <libvirt/virterror.h>
@@ -45,6 +46,11 @@ Error last_libvirt_error(std::string_view what) {
 bool last_error_is_no_domain() {
     const virError* error = virGetLastError();
     return error != nullptr && error->code == VIR_ERR_NO_DOMAIN;
+}
+
+bool is_test_driver(virConnectPtr connection) {
+    const char* driver = virConnectGetType(connection);
+    return driver != nullptr && std::strcmp(driver, "TEST") == 0;
 }
 
 void silence_libvirt() {

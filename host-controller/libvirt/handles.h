@@ -33,6 +33,9 @@ using LibvirtText = std::unique_ptr<char, FreeText>;
 // It says that there is no such domain; any other error says nothing about the domain.
 [[nodiscard]] bool last_error_is_no_domain();
 
+// libvirt's own test driver: it has no QEMU, no cgroup and no events about balloons.
+[[nodiscard]] bool is_test_driver(virConnectPtr connection);
+
 // Stops libvirt from printing errors to stderr: each is returned to the caller instead.
 void silence_libvirt();
 

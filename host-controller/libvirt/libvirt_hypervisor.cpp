@@ -14,6 +14,7 @@
 
 #include "host-controller/libvirt/domain_statistics.h"
 #include "host-controller/libvirt/guest_files.h"
+#include "host-controller/libvirt/memory_limit.h"
 #include "host-controller/metadata/policy_xml.h"
 #include "platform/clock.h"
 
@@ -63,6 +64,11 @@ Status set_element(virDomainPtr domain, const std::string& xml, const char* pref
     const int failed = virDomainSetMetadata(domain, VIR_DOMAIN_METADATA_ELEMENT, xml.c_str(),
                                             prefix, std::string(uri).c_str(), flags);
     return failed != 0 ? Status(last_libvirt_error("writing metadata")) : Status();
+}
+
+Status set_note(virDomainPtr domain, const StateNote& note) {
+    return set_element(domain, write_state_xml(note), k_state_prefix, k_state_namespace,
+                       VIR_DOMAIN_AFFECT_LIVE);
 }
 
 template <typename Callback>
@@ -136,8 +142,7 @@ void LibvirtHypervisor::connect() {
     connection_.store(std::move(connection));
     closed_.clear();
     retry_in_ = Millis(0);
-    const char* driver = virConnectGetType(raw);
-    balloon_events_ = driver == nullptr || std::strcmp(driver, "TEST") != 0;
+    balloon_events_ = !is_test_driver(raw);
     // Fails where there is no daemon in between, either.
     virConnectRegisterCloseCallback(raw, on_close, this, nullptr);
     register_events();
@@ -276,7 +281,7 @@ Result<DomainFacts> LibvirtHypervisor::facts_of(virDomainPtr domain) {
     if (const auto booted = booted_.find(facts->vm); booted != booted_.end()) {
         facts->booted_at = booted->second;
     }
-    known_[facts->vm] = Known{facts->virtio_mem, std::nullopt, {}};
+    known_[facts->vm] = Known{plugging::sums_of(facts->memory_devices).current, std::nullopt, {}};
     return facts;
 }
 
@@ -461,6 +466,68 @@ void LibvirtHypervisor::set_balloon(const VmId& vm, Bytes target, Done done) {
         done);
 }
 
+void LibvirtHypervisor::set_limit(const VmId& vm, const LimitChange& change, LimitDone done) {
+    const auto in_force = std::make_shared<std::optional<Bytes>>();
+    post_call(
+        vm,
+        [this, change, in_force](virDomainPtr domain) -> Status {
+            if (!is_test_driver(virDomainGetConnect(domain))) {
+                if (Status holds = memory_limit_holds(options_.cgroups); !holds) {
+                    return holds;
+                }
+            }
+            const Result<std::optional<Bytes>> before = memory_limit(domain);
+            if (!before) {
+                return before.error();
+            }
+            *in_force = *before;
+            if (*before == change.limit || !is_ours(change, *before)) {
+                return {};
+            }
+            if (Status noted = set_note(domain, change.note); !noted) {
+                return noted;
+            }
+            *in_force = change.limit;
+            return set_memory_limit(domain, change.limit);
+        },
+        [in_force, done = std::move(done)](const Status& outcome) {
+            done(outcome ? Result<std::optional<Bytes>>(*in_force)
+                         : Result<std::optional<Bytes>>(outcome.error()));
+        });
+}
+
+void LibvirtHypervisor::set_requested(const VmId& vm, const PlugChange& change, PlugDone done) {
+    const auto in_force = std::make_shared<Bytes>();
+    post_call(
+        vm,
+        [change, in_force](virDomainPtr domain) -> Status {
+            const auto& [alias, requested, ours] = change.order;
+            const LibvirtText live(virDomainGetXMLDesc(domain, 0));
+            if (!live) {
+                return last_libvirt_error("reading domain XML");
+            }
+            const auto device = memory_device_xml(live.get(), alias, requested);
+            if (!device) {
+                return device.error();
+            }
+            *in_force = device->requested;
+            if (*in_force == requested || std::count(ours.begin(), ours.end(), *in_force) == 0) {
+                return {};
+            }
+            if (Status noted = set_note(domain, change.note); !noted) {
+                return noted;
+            }
+            *in_force = requested;
+            const int failed =
+                virDomainUpdateDeviceFlags(domain, device->updated.c_str(), VIR_DOMAIN_AFFECT_LIVE);
+            return failed != 0 ? Status(last_libvirt_error("setting the requested size"))
+                               : Status();
+        },
+        [in_force, done = std::move(done)](const Status& outcome) {
+            done(outcome ? Result<Bytes>(*in_force) : Result<Bytes>(outcome.error()));
+        });
+}
+
 void LibvirtHypervisor::set_policy(const VmId& vm, const Policy& policy, Done done) {
     post_call(
         vm,
@@ -473,12 +540,7 @@ void LibvirtHypervisor::set_policy(const VmId& vm, const Policy& policy, Done do
 
 void LibvirtHypervisor::write_note(const VmId& vm, const StateNote& note, Done done) {
     post_call(
-        vm,
-        [xml = write_state_xml(note)](virDomainPtr domain) {
-            return set_element(domain, xml, k_state_prefix, k_state_namespace,
-                               VIR_DOMAIN_AFFECT_LIVE);
-        },
-        done);
+        vm, [note](virDomainPtr domain) { return set_note(domain, note); }, done);
 }
 
 void LibvirtHypervisor::read_statistics(const VmId& vm, ReadStatistics order, StatisticsDone done) {

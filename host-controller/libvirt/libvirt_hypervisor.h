@@ -25,6 +25,7 @@ class LibvirtHypervisor final : public Hypervisor {
         std::string uri;
         std::vector<std::string> channels;       // names, in order of preference
         std::vector<MetadataPath> foreign = {};  // what rules look at
+        std::string cgroups = "/proc/self/cgroup";
     };
     // Both are called on libvirt's threads; they only hand over (asio::post) and return.
     using Sink = std::function<void(HypervisorEvent)>;
@@ -36,6 +37,8 @@ class LibvirtHypervisor final : public Hypervisor {
     LibvirtHypervisor& operator=(const LibvirtHypervisor&) = delete;
 
     void set_balloon(const VmId& vm, Bytes target, Done done) override;
+    void set_limit(const VmId& vm, const LimitChange& change, LimitDone done) override;
+    void set_requested(const VmId& vm, const PlugChange& change, PlugDone done) override;
     void set_policy(const VmId& vm, const Policy& policy, Done done) override;
     void write_note(const VmId& vm, const StateNote& note, Done done) override;
     void read_statistics(const VmId& vm, ReadStatistics order, StatisticsDone done) override;

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <array>
 #include <charconv>
+#include <sstream>
 
 #include <pugixml.hpp>
 
@@ -49,8 +50,8 @@ std::optional<Bytes> element_size(const pugi::xml_node& node) {
 }
 
 struct MemoryDevices {
-    Bytes virtio_mem_size;     // part of <memory>
-    Bytes virtio_mem_current;  // part of <currentMemory>
+    std::vector<plugging::Device>
+        virtio_mem;  // sizes are part of <memory>, current of <currentMemory>
     Bytes dimms;
     std::vector<Bytes> blocks;  // each device is a RAM mapping of its own
 };
@@ -62,8 +63,15 @@ MemoryDevices read_memory_devices(const pugi::xml_node& devices) {
         const pugi::xml_node target = device.child("target");
         const Bytes size = element_size(target.child("size")).value_or(Bytes(0));
         if (model == "virtio-mem") {
-            found.virtio_mem_size += size;
-            found.virtio_mem_current += element_size(target.child("current")).value_or(Bytes(0));
+            const auto other = [&target](const char* name) {
+                return element_size(target.child(name)).value_or(Bytes(0));
+            };
+            found.virtio_mem.push_back({.alias = device.child("alias").attribute("name").value(),
+                                        .size = size,
+                                        .block = other("block"),
+                                        .requested = other("requested"),
+                                        .current = other("current"),
+                                        .node = target.child("node").text().as_uint()});
             found.blocks.push_back(size);
         } else if (model == "dimm") {
             found.dimms += size;
@@ -172,15 +180,17 @@ Result<DomainFacts> read_domain_xml(std::string_view live_xml,
 
     const pugi::xml_node devices = domain.child("devices");
     const MemoryDevices extra = read_memory_devices(devices);
-    facts.ram = *memory - extra.virtio_mem_size;
+    const plugging::Sums virtio_mem = plugging::sums_of(extra.virtio_mem);
+    facts.ram = *memory - virtio_mem.size;
     facts.ram_blocks = boot_memory_blocks(domain, facts.ram - extra.dimms);
     facts.ram_blocks.insert(facts.ram_blocks.end(), extra.blocks.begin(), extra.blocks.end());
-    facts.virtio_mem = extra.virtio_mem_current;
+    facts.memory_devices = extra.virtio_mem;
     const std::optional<Bytes> current = element_size(domain.child("currentMemory"));
-    facts.current = current ? *current - extra.virtio_mem_current : facts.ram;
+    facts.current = current ? *current - virtio_mem.current : facts.ram;
     facts.huge_pages = !domain.child("memoryBacking").child("hugepages").empty();
     facts.locked_memory = !domain.child("memoryBacking").child("locked").empty();
     facts.pins_memory = pins_memory(devices);
+    facts.soft_limit = element_size(domain.child("memtune").child("soft_limit"));
     read_balloon(devices, facts);
     facts.channel = find_channel(devices, channels);
 
@@ -188,6 +198,29 @@ Result<DomainFacts> read_domain_xml(std::string_view live_xml,
     facts.note = read_state_note(domain.child("metadata"));
     facts.foreign = read_foreign_metadata(domain.child("metadata"), foreign);
     return facts;
+}
+
+Result<MemoryDeviceXml> memory_device_xml(std::string_view live_xml, std::string_view alias,
+                                          Bytes requested) {
+    pugi::xml_document document;
+    if (!document.load_buffer(live_xml.data(), live_xml.size())) {
+        return Error{ErrorCode::invalid, "domain XML cannot be read"};
+    }
+    for (pugi::xml_node device : document.child("domain").child("devices").children("memory")) {
+        if (std::string_view(device.attribute("model").value()) != "virtio-mem" ||
+            alias != device.child("alias").attribute("name").value()) {
+            continue;
+        }
+        pugi::xml_node size = device.child("target").child("requested");
+        MemoryDeviceXml found{.requested = element_size(size).value_or(Bytes(0)), .updated = {}};
+        size.attribute("unit").set_value("KiB");
+        size.text().set(std::to_string(to_kib_floor(requested).count()).c_str());
+        std::ostringstream text;
+        device.print(text, "", pugi::format_raw);
+        found.updated = text.str();
+        return found;
+    }
+    return Error{ErrorCode::not_found, "the domain has no virtio-mem device " + std::string(alias)};
 }
 
 std::optional<Bytes> read_start_target(std::string_view inactive_xml) {
@@ -200,7 +233,8 @@ std::optional<Bytes> read_start_target(std::string_view inactive_xml) {
     if (!current) {
         return std::nullopt;
     }
-    return *current - read_memory_devices(domain.child("devices")).virtio_mem_current;
+    const MemoryDevices extra = read_memory_devices(domain.child("devices"));
+    return *current - plugging::sums_of(extra.virtio_mem).current;
 }
 
 }  // namespace acma::host

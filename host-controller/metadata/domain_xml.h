@@ -12,6 +12,7 @@
 
 #include "engine/base/result.h"
 #include "engine/base/units.h"
+#include "engine/plugging/plugging.h"
 #include "engine/policy/policy.h"
 #include "host-controller/metadata/foreign_metadata.h"
 #include "host-controller/metadata/policy_xml.h"
@@ -32,11 +33,13 @@ struct DomainFacts {
 
     Bytes ram;                      // that the balloon works on: <memory> without virtio-mem
     std::vector<Bytes> ram_blocks;  // sizes of QEMU's RAM mappings
-    Bytes virtio_mem;               // plugged by virtio-mem devices; part of libvirt's "current"
-    Bytes current;                  // RAM - what the balloon holds, now
-    bool huge_pages = false;        // its RAM is in a pool of huge pages (hugetlb)
-    bool pins_memory = false;       // for a device of the host (VFIO, vDPA)
-    bool locked_memory = false;     // <memoryBacking><locked/>
+    // virtio-mem; what is plugged is part of libvirt's "current"
+    std::vector<plugging::Device> memory_devices;
+    Bytes current;                    // RAM - what the balloon holds, now
+    bool huge_pages = false;          // its RAM is in a pool of huge pages (hugetlb)
+    bool pins_memory = false;         // for a device of the host (VFIO, vDPA)
+    bool locked_memory = false;       // <memoryBacking><locked/>
+    std::optional<Bytes> soft_limit;  // <memtune>: of its cgroup, whoever set it
     // Not in the XML; libvirt says them:
     bool paused = false;
     std::optional<Time> booted_at;  // started, or reset, while we looked
@@ -58,6 +61,15 @@ struct DomainFacts {
 [[nodiscard]] Result<DomainFacts> read_domain_xml(std::string_view live_xml,
                                                   const std::vector<std::string>& channels,
                                                   const std::vector<MetadataPath>& foreign = {});
+
+// The virtio-mem device of this alias as virDomainUpdateDeviceFlags wants it, with another
+// requested size; and the one that it has. Error{not_found}: there is none.
+struct MemoryDeviceXml {
+    Bytes requested;
+    std::string updated;
+};
+[[nodiscard]] Result<MemoryDeviceXml> memory_device_xml(std::string_view live_xml,
+                                                        std::string_view alias, Bytes requested);
 
 // <currentMemory> of an inactive XML, without what virtio-mem has.
 [[nodiscard]] std::optional<Bytes> read_start_target(std::string_view inactive_xml);

@@ -127,6 +127,62 @@ Result<std::optional<Policy>> read_policy_unlabelled(const pugi::xml_node& metad
     }
     return std::optional<Policy>();
 }
+
+std::vector<std::string_view> split_at(std::string_view text, char separator) {
+    std::vector<std::string_view> parts;
+    while (!text.empty()) {
+        const size_t end = std::min(text.find(separator), text.size());
+        if (end > 0) {
+            parts.push_back(text.substr(0, end));
+        }
+        text.remove_prefix(std::min(end + 1, text.size()));
+    }
+    return parts;
+}
+
+// "1GiB 2GiB"; what is no size is left out.
+std::vector<Bytes> read_sizes(std::string_view text, char separator) {
+    std::vector<Bytes> sizes;
+    for (const std::string_view part : split_at(text, separator)) {
+        if (const Result<Bytes> size = parse_size(part)) {
+            sizes.push_back(*size);
+        }
+    }
+    return sizes;
+}
+
+std::string write_sizes(const std::vector<Bytes>& sizes, char separator) {
+    std::string text;
+    for (const Bytes size : sizes) {
+        text += (text.empty() ? std::string() : std::string(1, separator)) + format_size(size);
+    }
+    return text;
+}
+
+// "virtiomem0=1GiB,512MiB": what was requested before we came, and what is ours.
+std::vector<plugging::Noted> read_devices(std::string_view text) {
+    std::vector<plugging::Noted> devices;
+    for (const std::string_view part : split_at(text, ' ')) {
+        const size_t equals = std::min(part.find('='), part.size() - 1);
+        const std::string_view sizes = part.substr(equals + 1);
+        const size_t comma = std::min(sizes.find(','), sizes.size());
+        const Result<Bytes> before = parse_size(sizes.substr(0, comma));
+        const std::vector<Bytes> ours = read_sizes(sizes.substr(comma), ',');
+        if (before && !ours.empty()) {
+            devices.push_back({std::string(part.substr(0, equals)), *before, ours});
+        }
+    }
+    return devices;
+}
+
+std::string write_devices(const std::vector<plugging::Noted>& devices) {
+    std::string text;
+    for (const plugging::Noted& device : devices) {
+        text += (text.empty() ? "" : " ") + device.alias + "=" + format_size(device.before) + "," +
+                write_sizes(device.ours, ',');
+    }
+    return text;
+}
 }  // namespace
 
 Result<std::optional<Policy>> read_policy(const pugi::xml_node& metadata) {
@@ -140,7 +196,9 @@ StateNote read_state_note(const pugi::xml_node& metadata) {
         if (name.local == "state" && namespace_of(node, name.prefix) == k_state_namespace) {
             const Result<Bytes> target = parse_size(node.attribute("target").value());
             return {.target = target ? std::optional(*target) : std::nullopt,
-                    .agent_acts = std::string_view(node.attribute("agent").value()) == k_acts};
+                    .agent_acts = std::string_view(node.attribute("agent").value()) == k_acts,
+                    .limits = read_sizes(node.attribute("limits").value(), ' '),
+                    .devices = read_devices(node.attribute("devices").value())};
         }
     }
     return {};
@@ -160,6 +218,12 @@ std::string write_state_xml(const StateNote& note) {
     }
     if (note.agent_acts) {
         xml += " agent=\"" + std::string(k_acts) + "\"";
+    }
+    if (!note.limits.empty()) {
+        xml += " limits=\"" + write_sizes(note.limits, ' ') + "\"";
+    }
+    if (!note.devices.empty()) {
+        xml += " devices=\"" + write_devices(note.devices) + "\"";
     }
     return xml + "/>";
 }

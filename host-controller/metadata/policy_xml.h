@@ -9,9 +9,11 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "engine/base/result.h"
 #include "engine/base/units.h"
+#include "engine/plugging/plug_watch.h"
 #include "engine/policy/policy.h"
 
 namespace pugi {
@@ -33,6 +35,9 @@ struct StateNote {
     // The guest's agent was told to act and not yet to stop: a policy that is withdrawn while the
     // controller is down is withdrawn in the guest too.
     bool agent_acts = false;
+    // Limits of its cgroup that are ours: the one in force, and the one that takes its place.
+    std::vector<Bytes> limits = {};
+    std::vector<plugging::Noted> devices = {};  // virtio-mem whose requested size we have written
     bool operator==(const StateNote&) const = default;
 };
 

@@ -120,6 +120,21 @@ const std::vector<DomainFigure>& domain_gauges() {
          [](const VmSummary& vm) { return bytes(vm.host_swap); }},
         {"acma_domain_qemu_own_bytes", "Memory of the QEMU process beside the guest's RAM.",
          [](const VmSummary& vm) { return bytes(vm.qemu_own); }},
+        {"acma_domain_virtio_mem_bytes", "Plugged by virtio-mem devices.",
+         [](const VmSummary& vm) {
+             return vm.virtio_mem ? std::optional<double>(bytes(*vm.virtio_mem)) : std::nullopt;
+         }},
+        {"acma_domain_virtio_mem_requested_bytes",
+         "What virtio-mem devices are asked to have plugged.",
+         [](const VmSummary& vm) {
+             return vm.virtio_mem_requested ? std::optional<double>(bytes(*vm.virtio_mem_requested))
+                                            : std::nullopt;
+         }},
+        {"acma_domain_memory_high_bytes",
+         "memory.high of the domain's cgroup, where it is held by that.",
+         [](const VmSummary& vm) {
+             return vm.held ? std::optional<double>(bytes(*vm.held)) : std::nullopt;
+         }},
         {"acma_domain_psi_bp",
          "Share of time that some task in the guest stalled on memory, in basis points.",
          [](const VmSummary& vm) {

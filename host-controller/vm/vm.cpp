@@ -95,15 +95,19 @@ Vm::Vm(VmSettings settings, DomainFacts facts, Now now)
       facts_(std::move(facts)),
       note_(facts_.note),
       balloon_(balloon_start(facts_, *settings_.rules), now.mono),
+      plug_(facts_.note.devices),
       found_at_(now.mono) {
     if (settings_.arbitrated) {
-        grant_ = arbiter::Grant{.size = balloon_.target(), .fair = balloon_.target()};
+        const Bytes has = balloon_.target() + plugging::sums_of(facts_.memory_devices).requested;
+        grant_ = arbiter::Grant{.size = has, .fair = has};
     }
 }
 
 Actions Vm::start(Now now) {
     Actions actions;
     actions.emplace_back(MeasureHost{facts_.ram_blocks});
+    find_limit(now, actions);
+    see_devices(now, actions);
     choose_policy(now, actions);
     if (policy_ && balloon_.ceiling()) {
         mark("foreign-balloon",
@@ -133,6 +137,7 @@ Actions Vm::on_domain(DomainFacts facts, bool policy_written, Now now) {
     if (const auto move = balloon_.observe(facts_.current, now.mono)) {
         note_foreign_move(*move, now, actions);
     }
+    see_devices(now, actions);
     choose_policy(now, actions);
     return actions;
 }
@@ -192,6 +197,7 @@ Actions Vm::release(Now now) {
     end_balloon_pause();
     balloon_.end_correction_pause();
     decide_balloon(now, actions);
+    decide_plug(now, actions);
     return actions;
 }
 
@@ -206,7 +212,7 @@ Actions Vm::on_balloon_written(const Status& outcome, Bytes target, Now now) {
     if (outcome) {
         end_balloon_pause();
         unmark("balloon-refused", now, actions);
-        write_note({.target = target, .agent_acts = note_.agent_acts}, actions);
+        note_target(target, actions);
     } else {
         // Where the connection broke or time ran out, QEMU may have got it before.
         const ErrorCode why = outcome.error().code;
@@ -279,6 +285,8 @@ Actions Vm::tick(Now now) {
              now, actions);
     }
     check_age(now, actions);
+    decide_plug(now, actions);
+    decide_limit(now, actions);
     // Where the VM is left alone its memory is not our business either.
     if (const auto held = returns_.told(now.mono); held && mode_in_force() != Mode::off) {
         mark("not-returned", *held, now, actions);
@@ -315,6 +323,7 @@ void Vm::choose_policy(Now now, Actions& actions) {
     }
     check_left_alone(now, actions);
     decide_balloon(now, actions);
+    decide_plug(now, actions);
     order_agent(now, actions);
 }
 
@@ -365,12 +374,15 @@ std::optional<Bytes> Vm::wanted_target() const {
     if (mode_in_force() == Mode::off || left_alone_) {
         return std::nullopt;
     }
-    const Bytes floor = std::min(policy_->min_mem, balloon_.ram());
+    const Bytes plugged = plug_.sums().requested;
+    const Bytes floor = std::min(least_boot_memory(), balloon_.ram());
     Bytes most = std::min(policy_->max_mem, balloon_.ram());
     if (grant_) {
-        most = std::min(most, grant_->size);
+        most = std::min(most, grant_->size - plugged);
     }
-    most = std::min(most, statistics_.decision().size.value_or(most));
+    if (const auto size = statistics_.decision().size) {
+        most = std::min(most, *size - plugged);
+    }
     const Bytes wanted = std::max(round_down_to_page(most), floor);
     if (balloon_.ceiling() && *balloon_.ceiling() < floor) {
         return std::nullopt;  // somebody else has set it lower than we ever would
@@ -399,7 +411,7 @@ void Vm::decide_balloon(Now now, Actions& actions) {
                                              : !balloon_.asked() && change <= k_balloon_slack;
     if (in_force) {
         if (acts && balloon_.written()) {  // noted already, unless libvirt did not confirm it
-            write_note({.target = balloon_.written(), .agent_acts = note_.agent_acts}, actions);
+            note_target(*balloon_.written(), actions);
         }
         told_target_.reset();
         unmark("balloon-refused", now, actions);
@@ -422,9 +434,9 @@ void Vm::decide_balloon(Now now, Actions& actions) {
     if (released_) {
         bound = "it was released (acmactl release)";
     } else if (const auto size = statistics_.decision().size;
-               size && *wanted == round_down_to_page(*size)) {
+               size && *wanted == round_down_to_page(*size - plug_.sums().requested)) {
         bound = explain(statistics_.decision());
-    } else if (grant_ && *wanted == round_down_to_page(grant_->size) &&
+    } else if (grant_ && *wanted == round_down_to_page(grant_->size - plug_.sums().requested) &&
                *wanted < policy_->max_mem) {
         bound = std::string(explain(grant_->why)) + " (its part of the host is " +
                 human(grant_->fair) + ")";
@@ -492,10 +504,10 @@ void Vm::note_foreign_move(const ForeignMove& move, Now now, Actions& actions) {
 
 // --- agent ----------------------------------------------------------------------------------
 
-// The grant on the wire: the balloon target, inside the policy's bounds.
+// The grant on the wire: the balloon target and what may be plugged, inside the policy's bounds.
 Bytes Vm::grant() const {
-    return std::clamp(wanted_target().value_or(balloon_.target()), policy_->min_mem,
-                      policy_->max_mem);
+    return std::clamp(wanted_target().value_or(balloon_.target()) + plug_.sums().requested,
+                      policy_->min_mem, policy_->max_mem);
 }
 
 std::optional<PolicyOrder> Vm::policy_for_agent() const {
@@ -532,6 +544,18 @@ std::optional<PolicyOrder> Vm::withdrawal() const {
     return order;
 }
 
+void Vm::note_target(Bytes target, Actions& actions) {
+    StateNote note = note_;
+    note.target = target;
+    write_note(note, actions);
+}
+
+void Vm::note_agent(bool acts, Actions& actions) {
+    StateNote note = note_;
+    note.agent_acts = acts;
+    write_note(note, actions);
+}
+
 void Vm::write_note(const StateNote& note, Actions& actions) {
     if (note_ != note) {
         note_ = note;
@@ -551,15 +575,6 @@ void Vm::order_agent(Now now, Actions& actions) {
              actions);
     } else {
         unmark("no-balloon", now, actions);
-    }
-    if (policy_ && facts_.virtio_mem > Bytes(0)) {
-        mark("virtio-mem",
-             human(facts_.virtio_mem) +
-                 " that its virtio-mem devices have plugged is left alone, and counts beside its "
-                 "policy's bounds",
-             now, actions);
-    } else {
-        unmark("virtio-mem", now, actions);
     }
     agent_connected_ = agent_connected_ && facts_.channel;
     check_agent(now, actions);
@@ -587,7 +602,7 @@ void Vm::order_agent(Now now, Actions& actions) {
         generation_ = std::max(generation_ + 1, static_cast<uint64_t>(now.wall.count() / 1000));
         order.policy->generation = generation_;
         if (order.policy->policy.mode == Mode::automatic) {  // noted before it is told
-            write_note({.target = note_.target, .agent_acts = true}, actions);
+            note_agent(true, actions);
         }
     }
     agent_order_ = order;
@@ -660,7 +675,7 @@ void Vm::on_policy_taken(const proto::PolicyInForce& in_force, Now now, Actions&
     const bool last_order = agent_order_ && agent_order_->policy &&
                             agent_order_->policy->generation == in_force.generation;
     if (!policy_ && last_order) {  // the withdrawal: nothing is left to be done after a restart
-        write_note({.target = note_.target, .agent_acts = false}, actions);
+        note_agent(false, actions);
     }
 }
 
@@ -748,7 +763,7 @@ void Vm::note_agent_state(const AgentStatus& status, Now now) {
 }
 
 void Vm::check_claims(const AgentStatus& status, Now now, Actions& actions) {
-    ClaimContext context{.ram = facts_.ram + facts_.virtio_mem};
+    ClaimContext context{.ram = facts_.ram + plug_.sums().current};
     if (claimed_) {
         context.previous = claimed_->status;
         context.since_previous = now.mono - claimed_->at;

@@ -13,8 +13,10 @@
 #include <vector>
 
 #include "engine/arbiter/arbiter.h"
+#include "engine/arbiter/hold.h"
 #include "engine/arbiter/swap_share.h"
 #include "engine/base/units.h"
+#include "engine/plugging/plug_watch.h"
 #include "engine/policy/policy.h"
 #include "host-controller/config/config.h"
 #include "host-controller/hostmem/smaps.h"
@@ -23,6 +25,8 @@
 #include "host-controller/vm/balloon_watch.h"
 #include "host-controller/vm/guest_statistics.h"
 #include "host-controller/vm/history.h"
+#include "host-controller/vm/limit_change.h"
+#include "host-controller/vm/plug_change.h"
 #include "host-controller/vm/return_watch.h"
 #include "proto/controller_api.h"
 #include "proto/rate_budget.h"
@@ -53,8 +57,8 @@ struct Tell {  // a line for the log
     std::string text;
     bool operator==(const Tell&) const = default;
 };
-using Action = std::variant<TalkToAgent, LeaveAgent, WriteBalloon, WriteNote, MeasureHost,
-                            ReadStatistics, ReadGuestAgent, Tell>;
+using Action = std::variant<TalkToAgent, LeaveAgent, WriteBalloon, LimitChange, PlugChange,
+                            WriteNote, MeasureHost, ReadStatistics, ReadGuestAgent, Tell>;
 using Actions = std::vector<Action>;
 
 // --- the VM ---------------------------------------------------------------------------------
@@ -75,6 +79,7 @@ struct VmSettings {
     bool dry_run = false;
     bool ask_guest_agent = false;  // the stock one may be asked, where there is none of ours
     bool arbitrated = false;       // it keeps what it has until on_grant() says otherwise
+    bool hold = false;             // by memory.high, where it stays above its grant
 };
 
 class Vm {
@@ -92,6 +97,14 @@ class Vm {
     // Its memory is being copied (MigrationSeen): observed until that is over.
     [[nodiscard]] Actions on_migration(bool runs, Now now);
     [[nodiscard]] Actions on_balloon_written(const Status& outcome, Bytes target, Now now);
+    [[nodiscard]] Actions on_limit_written(const Result<std::optional<Bytes>>& in_force,
+                                           const LimitChange& change, Now now);
+    [[nodiscard]] Actions on_plug_written(const Result<Bytes>& in_force, const PlugChange& change,
+                                          Now now);
+    // The controller ends: what it holds is let go.
+    [[nodiscard]] Actions let_go(Now now);
+    // A limit of ours is in force, or on its way.
+    [[nodiscard]] bool held() const { return limit_.in_force || limit_.writing; }
     [[nodiscard]] Actions on_agent(const AgentEvent& event, Now now);
     [[nodiscard]] Actions on_host_bytes(const Result<HostBytes>& bytes, Now now);
     // What came of ReadStatistics.
@@ -132,11 +145,18 @@ class Vm {
     // True if that has changed.
     bool check_left_alone(Now now, Actions& actions);
     void decide_balloon(Now now, Actions& actions);
+    void see_devices(Now now, Actions& actions);
+    void decide_plug(Now now, Actions& actions);
+    void note_foreign_request(const plugging::Foreign& foreign, Now now, Actions& actions);
+    void find_limit(Now now, Actions& actions);
+    void decide_limit(Now now, Actions& actions);
     void size_by_statistics(Now now, Actions& actions);
     void step_statistics(Now now, Actions& actions);
     void order_agent(Now now, Actions& actions);
     void check_agent(Now now, Actions& actions);
     void write_note(const StateNote& note, Actions& actions);
+    void note_target(Bytes target, Actions& actions);
+    void note_agent(bool acts, Actions& actions);
     void on_policy_taken(const proto::PolicyInForce& in_force, Now now, Actions& actions);
     void on_status(const AgentStatus& status, Now now, Actions& actions);
     void check_age(Now now, Actions& actions);
@@ -160,6 +180,10 @@ class Vm {
     [[nodiscard]] bool acts() const;
     [[nodiscard]] std::string without_agent() const;
     [[nodiscard]] std::optional<Bytes> wanted_target() const;
+    [[nodiscard]] Bytes goal_of_devices() const;
+    [[nodiscard]] Bytes least_boot_memory() const;
+    [[nodiscard]] std::string_view why_not_held() const;
+    [[nodiscard]] arbiter::HeldVm held_vm(Now now) const;
     [[nodiscard]] bool sized_by_statistics(Now now) const;
     [[nodiscard]] std::optional<proto::VmStatistics> statistics_view(Now now) const;
     [[nodiscard]] Bytes grant() const;
@@ -190,6 +214,26 @@ class Vm {
     std::optional<Bytes> told_target_;   // where it does not act: what it would have written, said
     std::optional<Time> retry_balloon_at_;
     Micros retry_balloon_in_{0};
+
+    plugging::PlugWatch plug_;
+    struct Plug {
+        bool writing = false;
+        std::optional<Bytes> told;  // where it does not act: the goal that was said
+        std::optional<Time> retry_at;
+        Micros retry_in{0};
+    };
+    Plug plug_write_;
+
+    arbiter::HoldWatch hold_;
+    struct Limit {                      // of its cgroup
+        std::optional<Bytes> in_force;  // ours
+        bool perhaps_lifted = false;    // that failed, and may be done all the same
+        bool writing = false;
+        std::optional<Time> retry_at;
+        Micros retry_in{0};
+    };
+    Limit limit_;
+    bool ends_ = false;  // the controller
 
     Time found_at_;
     GuestStatistics statistics_;  // where there is no agent

@@ -9,10 +9,11 @@
 namespace acma::host {
 
 namespace {
-arbiter::AgentWord word_of(const AgentStatus& status, const DomainFacts& facts) {
-    return {.ram = facts.ram,
-            .size = std::min(facts.ram - status.owned, facts.current),
-            .kernel = facts.ram - status.mem_total,
+arbiter::AgentWord word_of(const AgentStatus& status, const DomainFacts& facts, Bytes plugged) {
+    const Bytes ram = facts.ram + plugged;
+    return {.ram = ram,
+            .size = std::min(ram - status.owned, facts.current + plugged),
+            .kernel = ram - status.mem_total,
             .voluntary = status.voluntary,
             .mem_free = status.mem_free,
             .mem_available = status.mem_available,
@@ -24,17 +25,20 @@ arbiter::AgentWord word_of(const AgentStatus& status, const DomainFacts& facts) 
 arbiter::Guest Vm::claim(Now now) const {
     constexpr std::array<std::string_view, 6> k_distrust{"lying",    "stale",       "silent",
                                                          "flooding", "unreachable", "channel-held"};
-    arbiter::Guest guest{.own = (host_ ? host_->qemu_own : Bytes(0)) + facts_.virtio_mem,
-                         .grant = balloon_.target()};
+    // What may be plugged is the guest's to plug; what is not unplugged yet is still there.
+    const plugging::Sums plugged = plug_.sums();
+    arbiter::Guest guest{.own = host_ ? host_->qemu_own : Bytes(0),
+                         .grant = balloon_.target() + plugged.requested};
     // A balloon that stays above its target, or rose by itself, stops the guest from nothing.
     const bool stuck =
         balloon_.actual() > balloon_.target() && (balloon_.stuck(now.mono) || balloon_.asked());
-    guest.holds = facts_.has_balloon && !stuck ? balloon_.actual() : balloon_.ram();
+    guest.holds =
+        (facts_.has_balloon && !stuck ? balloon_.actual() : balloon_.ram()) + plugged.may_hold;
     if (stuck) {
-        guest.stuck_at = balloon_.actual();
+        guest.stuck_at = balloon_.actual() + plugged.may_hold;
     }
     if (may_hold_all_) {
-        guest.grant = guest.holds = std::max(guest.holds, balloon_.ram());
+        guest.grant = guest.holds = std::max(guest.holds, balloon_.ram() + plugged.may_hold);
     }
     const bool acts = policy_ && mode_in_force() == Mode::automatic;
     if (!acts || !facts_.has_balloon || !wanted_target()) {
@@ -42,17 +46,20 @@ arbiter::Guest Vm::claim(Now now) const {
         guest.fixed = true;
         return guest;
     }
-    guest.max =
-        std::min({policy_->max_mem, balloon_.ram(), balloon_.ceiling().value_or(balloon_.ram()),
-                  statistics_.decision().size.value_or(balloon_.ram())});
-    guest.min = std::min(policy_->min_mem, guest.max);
+    const Bytes pluggable = std::min(goal_of_devices(), plug_.most());
+    const Bytes boot = std::min({balloon_.ram(), balloon_.ceiling().value_or(balloon_.ram()),
+                                 statistics_.decision().size.value_or(balloon_.ram())});
+    guest.max = std::min(policy_->max_mem, boot + std::max(pluggable, plugged.requested));
+    // Below what is plugged goes the balloon alone.
+    guest.min = std::min(least_boot_memory() + plugged.requested, guest.max);
     guest.shares = policy_->shares;
     const bool trusted = agent_connected_ && claimed_ &&
                          now.mono - claimed_->fresh_at < arbiter::k_word_lasts &&
                          std::none_of(k_distrust.begin(), k_distrust.end(),
                                       [this](auto word) { return marks_.contains(word); });
     if (trusted) {
-        guest.needs = arbiter::needs_of(word_of(claimed_->status, facts_), policy_->psi);
+        guest.needs =
+            arbiter::needs_of(word_of(claimed_->status, facts_, plugged.current), policy_->psi);
     } else {
         guest.needs = arbiter::needs_of(statistics_.decision());
     }
@@ -80,6 +87,8 @@ Actions Vm::on_grant(const arbiter::Grant& grant, Now now) {
     if (grant_ != grant) {
         grant_ = grant;
         decide_balloon(now, actions);
+        decide_plug(now, actions);
+        decide_limit(now, actions);
         order_agent(now, actions);
     }
     return actions;

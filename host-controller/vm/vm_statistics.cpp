@@ -59,14 +59,16 @@ void Vm::size_by_statistics(Now now, Actions& actions) {
 
 void Vm::step_statistics(Now now, Actions& actions) {
     const std::optional<Bytes> before = statistics_.decision().size;
-    const sizing::Limits limits{.min = std::min(policy_->min_mem, balloon_.ram()),
-                                .max = std::min(policy_->max_mem, balloon_.ram()),
+    const plugging::Sums plugged = plug_.sums();
+    const Bytes most = balloon_.ram() + plugged.requested;
+    const sizing::Limits limits{.min = std::min(policy_->min_mem, most),
+                                .max = std::min(policy_->max_mem, most),
                                 .psi = policy_->psi,
                                 .yields_on_oom = facts_.balloon_deflates && !had_agent_};
     const Bytes apart = balloon_.actual() > balloon_.target()
                             ? balloon_.actual() - balloon_.target()
                             : balloon_.target() - balloon_.actual();
-    const sizing::Sample sample{.size = balloon_.actual(),
+    const sizing::Sample sample{.size = balloon_.actual() + plugged.current,
                                 .arrived = !balloon_.asked() && apart <= k_balloon_slack,
                                 .stuck = balloon_.stuck(now.mono)};
     if (statistics_.step(limits, sample, now.mono).size != before) {

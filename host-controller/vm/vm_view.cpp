@@ -31,8 +31,8 @@ VmFigures Vm::figures() const {
         figures.max_mem = policy_->max_mem;
         figures.psi_target = policy_->psi;
     }
-    figures.grant = balloon_.target();
-    figures.size = balloon_.actual();
+    figures.grant = balloon_.target() + plug_.sums().requested;
+    figures.size = balloon_.actual() + plug_.sums().current;
     if (host_) {
         figures.host = host_->total();
         figures.qemu_own = host_->qemu_own;
@@ -60,6 +60,11 @@ proto::VmSummary Vm::summary() const {
         view.host = host_->total();
         view.host_swap = host_->swapped;
         view.qemu_own = host_->qemu_own;
+    }
+    view.held = limit_.in_force;
+    if (!plug_.devices().empty()) {
+        view.virtio_mem = plug_.sums().current;
+        view.virtio_mem_requested = plug_.sums().requested;
     }
     view.agent_connected = agent_connected_;
     if (claimed_) {

@@ -16,12 +16,14 @@ namespace acma::fakes {
 class FakeHypervisor final : public host::Hypervisor {
   public:
     struct Call {
-        std::string what;  // "balloon", "policy", "note"
+        std::string what;  // "balloon", "limit", "plug", "policy", "note"
         host::VmId vm;
         Bytes target;
         Policy policy;
         host::StateNote note;
         host::Done done;
+        host::LimitChange limit = {};
+        host::PlugChange plug = {};
     };
     std::deque<Call> calls;
     struct Question {
@@ -33,6 +35,22 @@ class FakeHypervisor final : public host::Hypervisor {
 
     void set_balloon(const host::VmId& vm, Bytes target, host::Done done) override {
         calls.push_back({"balloon", vm, target, {}, {}, std::move(done)});
+    }
+    void set_limit(const host::VmId& vm, const host::LimitChange& change,
+                   host::LimitDone done) override {
+        host::Done as_asked = [done = std::move(done),
+                               limit = change.limit](const Status& outcome) {
+            done(outcome ? Result(limit) : Result<std::optional<Bytes>>(outcome.error()));
+        };
+        calls.push_back({"limit", vm, {}, {}, change.note, std::move(as_asked), change});
+    }
+    void set_requested(const host::VmId& vm, const host::PlugChange& change,
+                       host::PlugDone done) override {
+        host::Done as_asked = [done = std::move(done),
+                               size = change.order.requested](const Status& outcome) {
+            done(outcome ? Result(size) : Result<Bytes>(outcome.error()));
+        };
+        calls.push_back({"plug", vm, {}, {}, change.note, std::move(as_asked), {}, change});
     }
     void set_policy(const host::VmId& vm, const Policy& policy, host::Done done) override {
         calls.push_back({"policy", vm, {}, policy, {}, std::move(done)});

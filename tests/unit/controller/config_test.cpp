@@ -28,6 +28,7 @@ socket-group = "ops"
 listen = "127.0.0.1:9178"
 listen-names = ["node7", "node7.example.org"]
 swap-out-limit = "512MiB/s"
+hold-with-memory-high = true
 log-level = "warning"
 channels = ["org.acma.agent.0", "org.qemu.guest_agent.0"]
 usage-database = "/srv/usage.db"
@@ -57,6 +58,7 @@ max-mem = "2GiB"
     EXPECT_EQ(config.listen, (TcpEndpoint{"127.0.0.1", 9178}));
     EXPECT_EQ(config.listen_names, (std::vector<std::string>{"node7", "node7.example.org"}));
     EXPECT_EQ(config.log_level, "warning");
+    EXPECT_TRUE(config.hold_with_memory_high);
     EXPECT_EQ(config.channels.size(), 2U);
     EXPECT_EQ(config.swap_out_limit, 512_MiB);
     EXPECT_EQ(config.usage_database, "/srv/usage.db");
@@ -99,6 +101,7 @@ TEST(ControllerConfig, NamesKeyAndLineOfWhatIsWrong) {
     EXPECT_THAT(error_of("log-level = \"loud\""), HasSubstr("log-level: 'loud'"));
     EXPECT_THAT(error_of("log-levels = \"info\""), HasSubstr("log-levels: write it as a table"));
     EXPECT_THAT(error_of("log-levels.api = \"loud\""), HasSubstr("log-levels.api: 'loud'"));
+    EXPECT_THAT(error_of("hold-with-memory-high = 1"), HasSubstr("must be true or false"));
     EXPECT_THAT(error_of("log-levels.apis = \"info\""), HasSubstr("log-levels.apis: unknown key"));
     EXPECT_THAT(error_of("decision-log = \"here\""), HasSubstr("must be an absolute path"));
     EXPECT_THAT(error_of("decision-log-size = \"1KiB\""), HasSubstr("at least 1MiB"));

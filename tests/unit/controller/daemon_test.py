@@ -288,6 +288,60 @@ class Daemon(WithADaemon):
         self.assertFalse(os.path.exists(self.socket))
 
 
+NODE = """<node><domain type='test'><name>test</name><uuid>{uuid}</uuid><memory unit='MiB'>512</memory><vcpu>1</vcpu>
+<os><type>hvm</type></os><devices><memballoon model='virtio'/></devices></domain></node>"""
+# As much RAM as the domain has; so much of it, in MiB, is touched.
+RAM = """
+import mmap, time
+ram = mmap.mmap(-1, 512 << 20, mmap.MAP_PRIVATE)
+ram[:{mib} << 20] = bytes({mib} << 20)
+print("there", flush=True)
+for mib in range({mib}, 500, 4):  # what stands still is measured rarely
+    time.sleep(1)
+    ram[mib << 20 : mib + 4 << 20] = bytes(4 << 20)
+"""
+
+
+class Held(WithADaemon):
+    """A guest that does not give back what its balloon says it has."""
+
+    def start_holding(self, config):
+        uuid = "6695eb01-f6a4-8304-79aa-97f2502e193e"
+        node = os.path.join(self.directory, "node.xml")
+        with open(node, "w", encoding="utf-8") as file:
+            file.write(NODE.format(uuid=uuid))
+        self.write_config('[[rule]]\nname = "*"\nmin-mem = "64MiB"\nmax-mem = "128MiB"\nmode = "auto"\n')
+        with open(self.config, "r+", encoding="utf-8") as file:
+            rest = file.read()
+            file.seek(0)
+            file.write(config + rest)
+        command = [sys.executable, "-c", RAM.format(mib=180), "-uuid", uuid]
+        guest = subprocess.Popen(command, stdout=subprocess.PIPE)
+        self.daemons.append(guest)
+        guest.stdout.readline()
+        guest.stdout.close()
+        return self.launch([CONTROLLER, "--config", self.config, "--connect", f"test://{node}", "--socket", self.socket])
+
+    def test_is_held_and_let_go_when_the_controller_ends(self):
+        daemon = self.start_holding("hold-with-memory-high = true\n")
+        self.until(lambda: "held_bytes" in self.show())
+        vm = self.show()
+        room = vm["held_bytes"] - vm["balloon_target_bytes"] - vm["qemu_own_bytes"]
+        self.assertTrue(128 << 20 <= room <= 129 << 20, vm)
+        self.assertIn("held", [mark["what"] for mark in vm["marks"]])
+        self.assertIn("hold: the host holds", self.ctl("explain", "test").stdout)
+        daemon.terminate()
+        self.assertEqual(daemon.wait(10), 0)
+        self.assertTrue(self.says("test: it is held no more: the controller ends"))
+
+    def test_is_not_held_unless_the_operator_allows_it(self):
+        self.start_holding("")
+        self.until(lambda: self.show()["host_bytes"] > 0)
+        time.sleep(15)
+        self.assertNotIn("held_bytes", self.show())
+        self.assertEqual(self.check_config("hold-with-memory-high = 1\n").returncode, 1)
+
+
 class Crashes(WithADaemon):
     def test_usage_survives_a_kill_and_tells_what_is_missing(self):
         # Domains of the test driver have no memory on this host: all their time is missing.

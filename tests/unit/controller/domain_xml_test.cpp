@@ -60,24 +60,43 @@ TEST(DomainXml, TakesTheSecondChannelWhenTheFirstIsNotThere) {
 
 TEST(DomainXml, CountsCellsDimmsAndVirtioMemApart) {
     const auto facts = read_domain_xml(R"(<domain id='1'><name>n</name><uuid>u</uuid>
+      <memtune><soft_limit unit='KiB'>3145728</soft_limit></memtune>
       <memory unit='KiB'>2621440</memory><currentMemory unit='KiB'>2228224</currentMemory>
       <cpu><numa><cell id='0' cpus='0' memory='524288' unit='KiB'/>
                  <cell id='1' cpus='1' memory='1048576' unit='KiB'/></numa></cpu>
       <devices>
-        <memory model='virtio-mem'><target><size unit='KiB'>524288</size><node>0</node>
-          <block unit='KiB'>2048</block><requested unit='KiB'>131072</requested>
-          <current unit='KiB'>131072</current></target></memory>
+        <memory model='virtio-mem'><target><size unit='KiB'>524288</size><node>1</node>
+          <block unit='KiB'>2048</block><requested unit='KiB'>262144</requested>
+          <current unit='KiB'>131072</current></target><alias name='virtiomem0'/></memory>
         <memory model='dimm'><target><size unit='KiB'>524288</size><node>0</node></target></memory>
         <memballoon model='none'/>
       </devices></domain>)",
                                        k_channels);
     ASSERT_TRUE(facts) << facts.error().message;
     EXPECT_EQ(facts->ram, 2_GiB);
-    EXPECT_EQ(facts->virtio_mem, 128_MiB);
+    EXPECT_EQ(facts->memory_devices,
+              (std::vector<plugging::Device>{{"virtiomem0", 512_MiB, 2_MiB, 256_MiB, 128_MiB, 1}}));
+    EXPECT_EQ(facts->soft_limit, 3_GiB);
     EXPECT_EQ(facts->current, 2048_MiB);
     EXPECT_THAT(facts->ram_blocks, ElementsAre(512_MiB, 1_GiB, 512_MiB, 512_MiB));
     EXPECT_FALSE(facts->has_balloon);
     EXPECT_FALSE(facts->channel);
+}
+
+TEST(DomainXml, MakesADeviceWithAnotherRequestedSizeAndLeavesTheRest) {
+    constexpr const char* k_domain =
+        "<domain><devices><memory model='dimm'><alias name='dimm0'/></memory>"
+        "<memory model='virtio-mem'><target><size unit='KiB'>524288</size>"
+        "<requested unit='MiB'>256</requested></target><alias name='ua-m'/></memory>"
+        "</devices></domain>";
+    const auto device = memory_device_xml(k_domain, "ua-m", 128_MiB);
+    ASSERT_TRUE(device) << device.error().message;
+    EXPECT_EQ(device->requested, 256_MiB);
+    EXPECT_EQ(device->updated,
+              R"(<memory model="virtio-mem"><target><size unit="KiB">524288</size>)"
+              R"(<requested unit="KiB">131072</requested></target><alias name="ua-m"/></memory>)");
+    EXPECT_EQ(memory_device_xml(k_domain, "dimm0", 128_MiB).error().code, ErrorCode::not_found);
+    EXPECT_EQ(memory_device_xml("<domain", "ua-m", 128_MiB).error().code, ErrorCode::invalid);
 }
 
 TEST(DomainXml, TellsWhetherTheRamIsInHugePages) {

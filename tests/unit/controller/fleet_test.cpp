@@ -74,6 +74,26 @@ class FleetTest : public testing::Test {
     std::vector<Micros> wakes;
 };
 
+TEST_F(FleetTest, EndsOnceWhatItHoldsIsLetGo) {
+    Fleet fleet = make();
+    bool ended = false;
+    DomainFacts held = domain("web", 1);
+    held.soft_limit = 3_GiB;
+    held.note.limits = {3_GiB};
+    fleet.on_hypervisor(DomainSeen{held, false});
+    hypervisor.calls.clear();
+    fleet.end([&ended] { ended = true; });
+    EXPECT_FALSE(ended);
+    ASSERT_EQ(hypervisor.calls.size(), 1U);
+    EXPECT_EQ(hypervisor.calls[0].limit.limit, std::nullopt);
+    hypervisor.finish();
+    EXPECT_TRUE(ended);
+    Fleet empty = make();
+    bool at_once = false;
+    empty.end([&at_once] { at_once = true; });
+    EXPECT_TRUE(at_once);
+}
+
 TEST_F(FleetTest, ManagesADomainThatAppears) {
     Fleet fleet = make();
     fleet.on_hypervisor(DomainSeen{domain("web", 1), false});

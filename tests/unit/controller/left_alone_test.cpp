@@ -95,16 +95,6 @@ TEST_F(LeftAloneVm, IsOnlyObservedAndCountsWithAllItsRam) {
     EXPECT_EQ(claim.grant, 4_GiB);
 }
 
-TEST_F(LeftAloneVm, CountsWhatVirtioMemHasPluggedAndSaysSo) {
-    DomainFacts facts = domain();
-    facts.virtio_mem = 1_GiB;
-    Vm vm(VmSettings{&rules_}, facts, now());
-    EXPECT_EQ(writes(vm.start(now())), 1U) << "the balloon works on the rest";
-    EXPECT_EQ(vm.claim(now()).own, 1_GiB);
-    ASSERT_EQ(vm.summary().marks.size(), 1U);
-    EXPECT_EQ(vm.summary().marks[0].what, "virtio-mem");
-}
-
 TEST_F(LeftAloneVm, IsManagedOnceItHasBooted) {
     DomainFacts facts = domain();
     facts.booted_at = now().mono;

@@ -15,6 +15,7 @@
 
 #include "host-controller/libvirt/command_pool.h"
 #include "host-controller/libvirt/libvirt_hypervisor.h"
+#include "host-controller/libvirt/memory_limit.h"
 #include "host-controller/metadata/policy_xml.h"
 #include "tests/unit/temp_dir.h"
 
@@ -36,6 +37,8 @@ std::atomic<int> connections_broken{0};  // so many of the next are found broken
 std::mutex guest_agent_mutex;
 std::vector<std::string> guest_agent_asked;
 std::function<std::string(const std::string&)> guest_agent_answers;
+
+std::vector<std::string> device_updates;  // by a worker, while the test waits for it
 
 bool takes_one(std::atomic<int>& left) {
     return left > 0 && left-- > 0;
@@ -79,6 +82,12 @@ char* virDomainQemuAgentCommand(virDomainPtr, const char* command, int, unsigned
     guest_agent_asked.emplace_back(command);
     const std::string answer = guest_agent_answers(command);
     return answer.empty() ? nullptr : ::strdup(answer.c_str());
+}
+// libvirt's test driver updates no devices.
+int virDomainUpdateDeviceFlags(virDomainPtr, const char* xml, unsigned int flags) {
+    EXPECT_EQ(flags, static_cast<unsigned>(VIR_DOMAIN_AFFECT_LIVE));
+    device_updates.emplace_back(xml);
+    return 0;
 }
 int virDomainSetMemoryFlags(virDomainPtr domain, unsigned long memory, unsigned int flags) {
     if (std::string_view(virDomainGetName(domain)).starts_with("hangs")) {
@@ -292,6 +301,85 @@ TEST_F(LibvirtTest, SetsTheBalloonAndSeesIt) {
     ASSERT_TRUE(set) << set.error().message;
     EXPECT_TRUE(inbox.wait_for<BalloonSeen>(
         [](const BalloonSeen& seen) { return seen.vm == k_vm && seen.actual == 1_GiB; }));
+}
+
+TEST_F(LibvirtTest, SetsALimitAndNotesItBeforeButLeavesAForeignOneAlone) {
+    LibvirtHypervisor& libvirt = open();
+    const auto up = inbox.wait_for<HypervisorUp>();
+    ASSERT_TRUE(up);
+    EXPECT_EQ(up->running[0].soft_limit, std::nullopt);
+    const auto set = [&libvirt](const LimitChange& change) {
+        std::promise<Result<std::optional<Bytes>>> promise;
+        libvirt.set_limit(k_vm, change,
+                          [&promise](const auto& in_force) { promise.set_value(in_force); });
+        const auto in_force = promise.get_future().get();
+        EXPECT_TRUE(in_force);
+        return in_force ? *in_force : std::optional(Bytes(0));
+    };
+    const auto seen = [&] {  // a new policy makes an event, so that the XML is read
+        EXPECT_TRUE(outcome_of([&](Done done) {
+            libvirt.set_policy(k_vm, {512_MiB, 3_GiB}, done);
+        }));
+        return inbox.wait_for<DomainSeen>()->facts;
+    };
+    EXPECT_EQ(set({.or_none = true, .limit = 1_GiB, .note = {.limits = {1_GiB}}}), 1_GiB);
+    DomainFacts facts = seen();
+    EXPECT_EQ(facts.soft_limit, 1_GiB);
+    EXPECT_EQ(facts.note.limits, std::vector{1_GiB});
+    EXPECT_EQ(set({.ours = {2_GiB}, .limit = 3_GiB, .note = {.limits = {3_GiB}}}), 1_GiB);
+    EXPECT_EQ(seen().note.limits, std::vector{1_GiB}) << "not ours: nothing is written";
+    EXPECT_EQ(set({.ours = {1_GiB}}), std::nullopt);
+    EXPECT_EQ(seen().soft_limit, std::nullopt);
+    EXPECT_EQ(set({.ours = {1_GiB}, .limit = 1_GiB}), std::nullopt) << "lifted by somebody else";
+    EXPECT_EQ(set({.or_none = true, .limit = Bytes::max()}), Bytes::max());
+    EXPECT_EQ(seen().soft_limit, std::nullopt) << "more than there can be is none";
+}
+
+TEST_F(LibvirtTest, RequestsASizeOfAVirtioMemDeviceUnlessSomebodyElseHas) {
+    LibvirtHypervisor& libvirt = open_host_of(R"(<domain type='test'>
+        <name>test</name><uuid>6695eb01-f6a4-8304-79aa-97f2502e193f</uuid>
+        <maxMemory slots='2' unit='MiB'>4096</maxMemory><memory unit='MiB'>1024</memory>
+        <os><type>hvm</type></os>
+        <cpu><numa><cell id='0' cpus='0' memory='512' unit='MiB'/></numa></cpu>
+        <devices><memory model='virtio-mem'><target><size unit='MiB'>512</size><node>0</node>
+          <block unit='MiB'>2</block><requested unit='MiB'>256</requested></target>
+          <alias name='ua-m'/></memory></devices></domain>)");
+    const auto up = inbox.wait_for<HypervisorUp>();
+    ASSERT_TRUE(up && up->running.size() == 1U);
+    ASSERT_EQ(up->running[0].memory_devices.size(), 1U);
+    EXPECT_EQ(up->running[0].memory_devices[0].requested, 256_MiB);
+    EXPECT_EQ(up->running[0].ram, 512_MiB);
+    const auto request = [&libvirt](const plugging::Order& order) {
+        std::promise<Result<Bytes>> promise;
+        libvirt.set_requested(k_vm, {.order = order, .note = {}, .word = {}, .reason = {}},
+                              [&promise](const auto& in_force) { promise.set_value(in_force); });
+        return promise.get_future().get();
+    };
+    device_updates.clear();
+    EXPECT_EQ(request({"ua-m", 128_MiB, {512_MiB}}).value(), 256_MiB) << "somebody else's";
+    EXPECT_EQ(request({"ua-m", 256_MiB, {512_MiB}}).value(), 256_MiB) << "there already";
+    EXPECT_TRUE(device_updates.empty());
+    EXPECT_EQ(request({"ua-m", 128_MiB, {512_MiB, 256_MiB}}).value(), 128_MiB);
+    ASSERT_EQ(device_updates.size(), 1U);
+    EXPECT_THAT(device_updates[0], HasSubstr("<requested unit=\"KiB\">131072</requested>"));
+    EXPECT_THAT(device_updates[0], HasSubstr("<alias name=\"ua-m\""));
+    EXPECT_EQ(request({"gone", 128_MiB, {256_MiB}}).error().code, ErrorCode::not_found);
+}
+
+TEST(MemoryLimit, TakesCgroupV2) {
+    const acma::testing::TempDir directory;
+    const auto holds = [&directory](const char* text) {
+        return memory_limit_holds(directory.write("cgroup", text));
+    };
+    EXPECT_TRUE(holds("0::/machine.slice/machine-qemu.scope\n"));
+    EXPECT_TRUE(holds("5:cpu,cpuacct:/\n1:name=systemd:memory:/\n0::/\n"));
+    for (const char* v1 : {"9:memory:/\n0::/\n", "0::/\n3:cpu,memory:/x\n", "3:memory,hugetlb:/"}) {
+        const Status status = holds(v1);
+        ASSERT_FALSE(status) << v1;
+        EXPECT_EQ(status.error().code, ErrorCode::unsupported);
+        EXPECT_THAT(status.error().message, HasSubstr("cgroup v1"));
+    }
+    EXPECT_FALSE(memory_limit_holds("/nonexistent"));
 }
 
 TEST_F(LibvirtTest, SaysWhyACommandFailed) {

@@ -175,8 +175,14 @@ TEST(StateNote, IsReadFromItsOwnNamespaceOnly) {
 }
 
 TEST(StateNote, ReadsBackWhatItWrites) {
-    for (const StateNote& note : {StateNote{}, StateNote{1_GiB, false}, StateNote{1_GiB, true},
-                                  StateNote{std::nullopt, true}}) {
+    for (const StateNote& note :
+         {StateNote{}, StateNote{1_GiB, false}, StateNote{1_GiB, true},
+          StateNote{std::nullopt, true}, StateNote{1_GiB, true, {1_GiB}},
+          StateNote{std::nullopt, false, {1_GiB, 1025_MiB}},
+          StateNote{std::nullopt,
+                    true,
+                    {},
+                    {{"virtiomem0", 1_GiB, {512_MiB, Bytes(0)}}, {"ua-b", Bytes(0), {2_MiB}}}}}) {
         const std::string written = write_state_xml(note);
         const std::string stored = "<metadata><s:state xmlns:s=\"urn:acma:state:1\"" +
                                    written.substr(sizeof "<state" - 1) + "</metadata>";
@@ -189,7 +195,7 @@ TEST(StateNote, ReadsBackWhatItWrites) {
 TEST(StateNote, TakesAnUnknownWordForNothing) {
     pugi::xml_document document;
     document.load_string(
-        R"(<metadata><s:state xmlns:s="urn:acma:state:1" agent="x" other="y"/></metadata>)");
+        R"(<metadata><s:state xmlns:s="urn:acma:state:1" agent="x" limits="x 7" devices="a b=1GiB ="  other="y"/></metadata>)");
     EXPECT_EQ(read_state_note(document.child("metadata")), StateNote{});
 }
 
