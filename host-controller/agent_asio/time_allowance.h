@@ -15,13 +15,13 @@ namespace acma::host {
 
 class TimeAllowance {
   public:
-    // A status a second takes 20 us. A thousandth of a core a guest: if 1,000 are hostile, the
-    // others still wait for one core's work only, and fifty seconds' worth of it at once covers
-    // whatever an honest agent may have to say.
-    static constexpr uint64_t k_burst_us = 50'000;
+    // A status a second takes 20 us. A thousandth of a core a guest, so that 1,000 hostile ones
+    // cost one; and what covers whatever an honest agent may have to say at once. The limit of
+    // bytes comes after it for all that is costly.
+    static constexpr uint64_t k_burst_us = 20'000;
     static constexpr Micros k_interval{1'000};  // of each microsecond
-    // The costliest input of one turn takes so long. Whoever took longer was interrupted.
-    static constexpr Micros k_most_a_turn{10'000};
+    // The costliest input of one turn takes about so long. Whoever took longer was interrupted.
+    static constexpr Micros k_most_a_turn{5'000};
 
     void charge(Micros took, Time now) {
         const Micros cost = std::clamp(took, Micros(0), k_most_a_turn);

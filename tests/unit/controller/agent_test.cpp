@@ -175,8 +175,8 @@ TEST(TimeAllowance, LetsAnHonestAgentSayWhatItHasToSay) {
 
 TEST(TimeAllowance, RestsForAsLongAsTheRateOfAThousandthPaysBack) {
     TimeAllowance allowance;
-    for (int turn = 0; turn < 5; ++turn) {
-        allowance.charge(Millis(10), at(Seconds(100)));
+    for (int turn = 0; turn < 4; ++turn) {
+        allowance.charge(Millis(5), at(Seconds(100)));
     }
     EXPECT_EQ(allowance.rests_until(at(Seconds(100))), std::nullopt) << "all at once";
     allowance.charge(Millis(2), at(Seconds(100)));
