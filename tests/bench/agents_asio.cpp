@@ -6,8 +6,9 @@
 //
 // Agent I listens on DIRECTORY/I.sock. Every question that comes is a line on DIRECTORY/asked:
 // "CLOCK_MONOTONIC in us, I, s" for a status, "..., p, max_mem_bytes" for a policy. On stdin, a
-// line each: "behave honest|silent|flooding|garbage|dribbling|muttering" is for agent 0, "flush"
-// writes out what was noted; both are answered by "done". It ends with its stdin.
+// line each: "behave I honest|silent|flooding|calling|...", answered by "done"; "sent I" by "done
+// BYTES", all that agent I has sent; "flush" by "done" when all that was noted is written. It ends
+// with its stdin.
 #include <algorithm>
 #include <cstdint>
 #include <cstdio>
@@ -16,8 +17,8 @@
 #include <iostream>
 #include <map>
 #include <memory>
+#include <sstream>
 #include <string>
-#include <string_view>
 #include <vector>
 
 #include <sys/mman.h>
@@ -81,7 +82,7 @@ class Guests {
         }
     }
 
-    void behave(Manners manners) { agents_.front()->behave(manners); }
+    [[nodiscard]] fakes::FakeAgent& agent(size_t index) { return *agents_.at(index); }
     void flush() { asked_.flush(); }
 
   private:
@@ -128,16 +129,24 @@ class Console {
     }
 
     void obey(const std::string& line) {
-        static const std::map<std::string, Manners, std::less<>> k_manners{
+        static const std::map<std::string, Manners> k_manners{
             {"honest", Manners::honest},       {"silent", Manners::silent},
             {"flooding", Manners::flooding},   {"garbage", Manners::garbage},
-            {"dribbling", Manners::dribbling}, {"muttering", Manners::muttering}};
-        constexpr std::string_view k_behave = "behave ";
-        if (line.starts_with(k_behave)) {
-            guests_.behave(k_manners.at(line.substr(k_behave.size())));
+            {"dribbling", Manners::dribbling}, {"muttering", Manners::muttering},
+            {"calling", Manners::calling}};
+        std::istringstream words(line);
+        std::string verb;
+        std::string manners;
+        size_t index = 0;
+        words >> verb >> index >> manners;
+        std::cout << "done";
+        if (verb == "behave") {
+            guests_.agent(index).behave(k_manners.at(manners));
+        } else if (verb == "sent") {
+            std::cout << ' ' << guests_.agent(index).bytes_sent();
         }
         guests_.flush();
-        std::cout << "done" << std::endl;
+        std::cout << std::endl;
     }
 
     asio::io_context& context_;

@@ -1,14 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The bench `controller`: the real acma-controller on libvirt's test driver and simulated agents. No guest is booted."""
+"""The bench `controller`: the real acma-controller on libvirt's test driver and simulated agents, and on a few real guests."""
 
 import dataclasses
 import os
+import shutil
 import statistics
 import subprocess
 import time
 
+from tests.rig import workdir
 from tests.rig.errors import RigError
 
+from . import controller_guests, controller_noise, instructions
 from . import controller_host as host
 from .machine import Noise
 from .report import Metric, Value
@@ -24,16 +27,18 @@ EACH = Metric("rss_anon_per_vm_bytes", "B", "lower", 32 * KIB, 0, "with full his
 SHARED = Metric("rss_shared_bytes", "B", "lower", None, 0, "libraries, which other programs use too")
 CYCLE = Metric("cycle_p99_ms", "ms", "lower", 100, 2, "of one VM, the agent's time included")
 PASS = Metric("pass_p99_ms", "ms", "lower", 100, 2, "over all VMs, once a second")
-LINEAR = Metric("cpu_per_vm_1000_over_10", "x", "lower", 1, 2, "CPU of one VM's cycle; the idle controller's taken off")
+DRIVER = Metric("test_driver_rss_anon_per_vm_bytes", "B", "lower", None, 0, "what virsh needs for the same domains: a part of the row above")
+LINEAR = Metric("instructions_per_vm_1000_over_10", "x", "lower", 1, 2, "what a further VM takes in a second: 100 to 1,000 over 10 to 100")
 POLICY = Metric("policy_latency_ms", "ms", "lower", 200, 2, "from acmactl's request until the agent has it; the longest")
-NOISY = Metric("noisy_neighbour_p99_pct", "%", "lower", 10, 1, "change of the other VMs' cycle_p99, the median of rounds")
-METRICS = [CORE, BASE, EACH, SHARED, CYCLE, PASS, LINEAR, POLICY, NOISY]
+NOISY = Metric("noisy_neighbour_p99_pct", "%", "lower", 10, 1, "change of the other VMs' cycle_p99, the median of pairs of rounds")
+EACH_CPU = Metric("controller_us_per_vm_s", "us", "lower", None, 0, "CPU of the controller for a VM in a second")
+LIBVIRTD = Metric("libvirtd_us_per_vm_s", "us", "lower", None, 0, "CPU that the controller causes in libvirtd; the test driver has none")
+METRICS = [CORE, BASE, EACH, DRIVER, SHARED, CYCLE, PASS, LINEAR, POLICY, NOISY, EACH_CPU, LIBVIRTD]
 
 COUNTS = [10, 100, 1000]
 SETTLE_S = 8
 MEASURE_S = 30
-NOISE_S = 10
-NOISE_ROUNDS = 3
+COUNT_S = 20  # of instructions
 FILL_ROUNDS = 50  # a decision and its answer each; histories keep 48 and 16 of them
 POLICIES = 20
 
@@ -46,7 +51,13 @@ class Setup:
 
 
 def setups(_):
-    return [*(Setup(f"vms-{count}", count) for count in COUNTS), Setup("processes-1000", 1000, True), Setup("noisy-1000", 1000)]
+    return [
+        *(Setup(f"vms-{count}", count) for count in COUNTS),
+        Setup("processes-1000", 1000, True),
+        *(Setup(f"instructions-{count}", count) for count in COUNTS),
+        Setup("noisy-1000", 1000),
+        Setup(f"guests-{controller_guests.GUESTS}", controller_guests.GUESTS),
+    ]
 
 
 def histogram(metrics, name):
@@ -69,11 +80,11 @@ def quantile(before, after, share):
     return None
 
 
-def intervals_p99_ms(asked, start, end, leave_out=()):
+def intervals_p99_ms(asked, start, end):
     """From outside: of the time between two questions to the same agent."""
     last, found = {}, []
     for at, vm, what, _ in asked:
-        if what == "s" and start <= at <= end and vm not in leave_out:
+        if what == "s" and start <= at <= end:
             if vm in last:
                 found.append((at - last[vm]) * 1e3)
             last[vm] = at
@@ -90,7 +101,7 @@ class Window:
         self._cpu = host.cpu_s(simulated.controller.pid)
         self.start = time.monotonic()
 
-    def end(self, leave_out=()):
+    def end(self):
         self.seconds = time.monotonic() - self.start
         self.cpu_s = host.cpu_s(self._host.controller.pid) - self._cpu
         self.noise_cores = self._noise.cores()
@@ -102,7 +113,7 @@ class Window:
             self.p99_ms[name] = None if found is None else found * 1e3
         count = ("acma_controller_cycle_seconds_count", "")
         self.decisions_per_s = (after[count] - self._before[count]) / self.seconds
-        self.interval_p99_ms = intervals_p99_ms(self._host.asked(), self.start, self.start + self.seconds, leave_out)
+        self.interval_p99_ms = intervals_p99_ms(self._host.asked(), self.start, self.start + self.seconds)
         return self
 
     def detail(self):
@@ -139,16 +150,16 @@ def fill_histories(simulated):
             simulated.set_policy(vm, max_mem_bytes=host.RAM - (20 + 40 * (turn % 2)) * host.MIB)
 
 
-def run_scale(setup, report, memory, cpu):
+def run_scale(setup, report, memory):
     case = {"case": setup.name, "vms": setup.count}
     with host.SimulatedHost(setup.count, processes=setup.processes) as simulated:
         time.sleep(SETTLE_S)
         window = measure(simulated, MEASURE_S)
         core_pct = 100 * window.cpu_s / window.seconds
-        cpu[setup.name] = core_pct
         case |= window.detail()
         if setup.count == 1000:
             report.add(CORE, "ours", case, Value(core_pct))
+            report.add(EACH_CPU, "ours", case, Value(1e6 * window.cpu_s / window.seconds / setup.count))
         for metric, name in ((CYCLE, "cycle"), (PASS, "pass")):
             report.add(metric, "ours", case, Value(window.p99_ms[name], "" if window.p99_ms[name] is not None else "nothing counted"))
         if setup.processes:
@@ -164,50 +175,103 @@ def run_scale(setup, report, memory, cpu):
         if setup.count == 10:
             report.add(BASE, "ours", case, Value(found["Anonymous"]))
         elif 10 in memory:
-            report.add(EACH, "ours", case, Value((found["Anonymous"] - memory[10]) / (setup.count - 10)))
+            each = (found["Anonymous"] - memory[10]) / (setup.count - 10)
+            report.add(EACH, "ours", case, Value(each))
+            if setup.count == 1000:
+                report.add(DRIVER, "ours", case, test_driver_each(setup.count))
 
 
-def add_linear(report, cpu):
-    """With what the idle controller needs taken off by the figures of 10 and 100 VMs."""
-    if all(f"vms-{count}" in cpu for count in COUNTS):
-        each = (cpu["vms-100"] - cpu["vms-10"]) / 90
-        idle = cpu["vms-10"] - 10 * each
-        case = {"case": "vms-10-to-1000", "core_pct": {name: round(value, 3) for name, value in cpu.items()}}
-        if each > 0:
-            report.add(LINEAR, "ours", case, Value((cpu["vms-1000"] - idle) / 1000 / each))
-        else:
-            report.add(LINEAR, "ours", case, Value(None, "10 and 100 VMs cost the same"))
+def test_driver_each(count):
+    """Of a client that holds the test driver's domains and nothing else."""
+    if not shutil.which("virsh"):
+        return Value(None, "virsh is not installed")
+    found = {}
+    directory = workdir.make("driver")
+    try:
+        for vms in (10, count):
+            path = os.path.join(directory, f"{vms}.xml")
+            with open(path, "w", encoding="utf-8") as file:
+                file.write(host.node_xml(directory, vms))
+            with subprocess.Popen(
+                ["virsh", "-q", "-c", f"test://{path}"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            ) as client:
+                client.stdin.write("list --name\n")
+                client.stdin.flush()
+                while client.stdout.readline().strip() != f"vm{vms - 1}":
+                    if client.poll() is not None:
+                        raise RigError("virsh does not take the test driver's node")
+                found[vms] = host.memory(client.pid)["Anonymous"]
+                client.stdin.close()
+    finally:
+        workdir.remove(directory)
+    return Value((found[count] - found[10]) / (count - 10))
 
 
-def run_noise(setup, report, say):
+def count_instructions(setup, counted):
+    """{VMs: instructions of the whole controller for a second}, put together of what is done once a second and what each decision takes:
+    under valgrind fewer are made, where it is too slow."""
+    with host.SimulatedHost(setup.count, wrapper=instructions.wrapper) as simulated:
+        time.sleep(SETTLE_S)
+        start = time.monotonic()
+        instructions.start(simulated.controller.pid)
+        time.sleep(COUNT_S)
+        end = time.monotonic()
+        total, passes = instructions.stop(simulated.controller.pid, simulated.directory, "acma::host::Controller::beat()")
+        asked = sum(what == "s" and start <= at <= end for at, _, what, _ in simulated.asked())
+    if not passes or not asked:
+        raise RigError(f"{asked} questions and {passes} instructions in passes were counted")
+    decisions = asked / setup.count / (end - start)
+    counted[setup.count] = {
+        "instructions_per_s": round((total - passes) / (end - start) / decisions + passes / (end - start)),
+        "of_that_passes": round(passes / (end - start)),
+        "decisions_per_vm_s": round(decisions, 2),
+    }
+
+
+def add_linear(report, counted):
+    if all(count in counted for count in COUNTS):
+        few, some, many = (counted[count]["instructions_per_s"] for count in COUNTS)
+        case = {"case": "10-to-1000", "counted": counted}
+        report.add(LINEAR, "ours", case, Value((many - some) / 900 / ((some - few) / 90)))
+
+
+def run_noise(setup, given, report, say):
     with host.SimulatedHost(setup.count) as simulated:
         time.sleep(SETTLE_S)
-        for manners in ("silent", "flooding"):
-            changes, samples = [], []
-            for _ in range(NOISE_ROUNDS):
-                quiet = measure(simulated, NOISE_S)
-                simulated.behave(manners)
-                noisy = Window(simulated)
-                time.sleep(NOISE_S)
-                noisy.end(leave_out={0})
-                simulated.behave("honest")
-                samples.append([quiet.p99_ms["cycle"], noisy.p99_ms["cycle"], quiet.interval_p99_ms, noisy.interval_p99_ms])
-                changes.append(100 * (noisy.p99_ms["cycle"] / quiet.p99_ms["cycle"] - 1))
-                say(f"{setup.name}/{manners}: p99 {samples[-1][0]:.2f} ms, then {samples[-1][1]:.2f} ms")
-            case = {"case": f"{setup.name}/{manners}", "quiet_noisy_quietinterval_noisyinterval_ms": samples}
-            report.add(NOISY, "ours", case, Value(statistics.median(changes)))
+
+        def p99_ms(seconds, rest_s):
+            time.sleep(rest_s)
+            return measure(simulated, seconds).p99_ms["cycle"]
+
+        rounds, sent = controller_noise.measure(simulated, given.seed, p99_ms, say)
+    for manners in controller_noise.MANNERS:
+        change, detail = controller_noise.case_of(rounds, sent, manners)
+        report.add(NOISY, "ours", {"case": f"{setup.name}/{manners}"} | detail, Value(change))
+
+
+def run_guests(setup, report, say):
+    found = controller_guests.measure(say)
+    case = {"case": setup.name, "vms": setup.count, "us_per_s": found["samples"]}
+    report.add(EACH_CPU, "ours", case, Value(found["controller"]))
+    report.add(LIBVIRTD, "ours", case, Value(found["libvirtd"]))
 
 
 def run(given, _programs, report, say):
     if os.geteuid() != 0 or subprocess.run(["unshare", "--mount", "true"], check=False).returncode != 0:
         raise RigError("the bench controller needs root and mount namespaces: the host's memory is made up in one")
-    memory, cpu = {}, {}
+    memory, counted = {}, {}
     for setup in setups(None):
         if given.case and not any(part in setup.name for part in given.case):
             continue
         say(setup.name)
         if setup.name.startswith("noisy"):
-            run_noise(setup, report, say)
+            run_noise(setup, given, report, say)
+        elif setup.name.startswith("guests"):
+            run_guests(setup, report, say)
+        elif not setup.name.startswith("instructions"):
+            run_scale(setup, report, memory)
+        elif missing := instructions.missing():
+            report.add(LINEAR, "ours", {"case": "10-to-1000"}, Value(None, missing))
         else:
-            run_scale(setup, report, memory, cpu)
-    add_linear(report, cpu)
+            count_instructions(setup, counted)
+            add_linear(report, counted)

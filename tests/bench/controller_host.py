@@ -62,15 +62,16 @@ def memory(pid):
 
 
 class SimulatedHost:
-    """`count` VMs under a controller. With `processes`, a stand-in for each VM's QEMU runs, for the controller to measure."""
+    """`count` VMs under a controller. With `processes`, a stand-in for each VM's QEMU runs, for the controller to measure.
+    `wrapper(directory)` goes in front of the controller's command."""
 
-    def __init__(self, count, processes=False, wrapper=()):
+    def __init__(self, count, processes=False, wrapper=lambda _: []):
         self.count = count
         self.directory = workdir.make("scale")
         self.agents = self.controller = self._connection = None
         try:
             self._start_agents(processes)
-            self._start_controller(list(wrapper))
+            self._start_controller(wrapper(self.directory))
         except BaseException:
             self.close()
             raise
@@ -161,12 +162,18 @@ class SimulatedHost:
     def _tell_agents(self, line):
         self.agents.stdin.write(line + "\n")
         self.agents.stdin.flush()
-        if self.agents.stdout.readline() != "done\n":
+        answer = self.agents.stdout.readline().split()
+        if answer[:1] != ["done"]:
             raise RigError("the simulated agents ended")
+        return answer[1:]
 
-    def behave(self, manners):
-        """From now on, of VM 0."""
-        self._tell_agents("behave " + manners)
+    def behave(self, vm, manners):
+        """From now on."""
+        self._tell_agents(f"behave {vm} {manners}")
+
+    def bytes_sent(self, vm):
+        """By the guest, since it was started."""
+        return int(self._tell_agents(f"sent {vm}")[0])
 
     def asked(self):
         """What the agents were asked: [(seconds of CLOCK_MONOTONIC, VM, "s"|"p", max-mem of a policy)]."""

@@ -2,6 +2,7 @@
 """The arithmetic of the benches, on made-up samples whose figures are known."""
 
 import io
+import json
 import os
 import struct
 import subprocess
@@ -12,7 +13,7 @@ from unittest import mock
 from tests.rig.errors import RigError
 from tests.rig.guest import Options
 
-from . import agent, balloon, machine, needed, nested, series, trace
+from . import agent, balloon, controller_noise, machine, needed, nested, series, trace
 from .orchestration import Orchestration
 from .report import Metric, Report, Value, worst
 from .series import Sample
@@ -354,6 +355,50 @@ class Orchestrated(unittest.TestCase):
         guest = mock.Mock(qmp=Monitor())
         self.assertEqual(Orchestration(2048, 512, still_s=0.2).take(guest, 256 << 20), 112 << 20)
         self.assertEqual(asked, [256 << 20, 400 << 20])
+
+
+class SimulatedNoise:
+    """A host on which a round with a bad guest takes a half longer, while the machine gets slower all the time."""
+
+    count = 1000
+
+    def __init__(self, mark_of):
+        self.now_ms, self.bad, self._mark_of = 10.0, None, mark_of
+        self.noisy_guests = []
+
+    def behave(self, vm, manners):
+        self.bad = None if manners == "honest" else manners
+        if self.bad:
+            self.noisy_guests.append(vm)
+
+    def request(self, *_):
+        return json.dumps({"vm": {"marks": [{"what": self._mark_of.get(self.bad, "none")}]}})
+
+    def round_ms(self, _seconds, _rest_s):
+        self.now_ms += 0.1
+        return self.now_ms * (1.5 if self.bad else 1)
+
+
+class ControllerNoise(unittest.TestCase):
+    MARKS = {manners: min(marks) for manners, (marks, _) in controller_noise.MANNERS.items()}
+
+    def measure(self, host):
+        host.bytes_sent = lambda vm, count=iter(range(0, 1 << 30, 1 << 16)): next(count)
+        return controller_noise.measure(host, 1, host.round_ms, lambda _: None)
+
+    def test_rounds_are_compared_inside_their_block_so_that_a_drift_of_the_machine_is_none_of_the_guest(self):
+        host = SimulatedNoise(self.MARKS)
+        rounds, sent = self.measure(host)
+        for manners in controller_noise.MANNERS:
+            change, detail = controller_noise.case_of(rounds, sent, manners)
+            self.assertAlmostEqual(change, 50, delta=4)
+            self.assertAlmostEqual(detail["control_pct"], 0, delta=3)
+            self.assertEqual(len(detail["bytes_sent"]), controller_noise.BLOCKS)
+        self.assertEqual(len(set(host.noisy_guests)), 3 * controller_noise.BLOCKS)
+
+    def test_a_round_in_which_the_guest_was_not_noisy_is_an_error(self):
+        with self.assertRaisesRegex(RigError, "calling was not noisy"):
+            self.measure(SimulatedNoise(self.MARKS | {"calling": "silent"}))
 
 
 if __name__ == "__main__":

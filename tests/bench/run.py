@@ -33,7 +33,7 @@ examples:
   scripts/bench consolidation --kernel 7.3
   scripts/bench policy --seed 1                   in the simulator, no guests; a case is a scenario
   scripts/bench peaks --kernel 6.12                three VMs with peaks in turn, where two fit
-  scripts/bench controller --case vms noisy       on libvirt's test driver and simulated agents; no guests
+  scripts/bench controller --case vms noisy       on libvirt's test driver and simulated agents; case guests: on real ones
 docs/benchmarks.md says what each figure is. The exit status is 0 when the bench ran, whatever it found. Close other work
 on the machine before you believe a time: each case says how many cores others kept busy.
 """
