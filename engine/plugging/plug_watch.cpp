@@ -68,6 +68,7 @@ Foreign PlugWatch::foreign(Device& device, Bytes requested, Time now) {
 
 std::vector<Bytes> PlugWatch::ceilings() const {
     std::vector<Bytes> most;
+    most.reserve(devices_.size());
     for (const Device& device : devices_) {
         most.push_back(known_.at(device.alias).ceiling.value_or(device.size));
     }
@@ -119,6 +120,7 @@ std::optional<Order> PlugWatch::next(Bytes goal, Bytes allowed) const {
 std::optional<Order> PlugWatch::give_back() const {
     const std::vector<Bytes> most = ceilings();
     std::vector<Bytes> wanted;
+    wanted.reserve(devices_.size());
     for (size_t i = 0; i < devices_.size(); ++i) {
         const Device& device = devices_[i];
         const Bytes before = std::min(known_.at(device.alias).before, most[i]);

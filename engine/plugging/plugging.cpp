@@ -38,6 +38,7 @@ Bytes goal_of(Bytes max, Bytes boot_memory, const std::vector<Device>& devices) 
 std::vector<Bytes> toward(Bytes total, const std::vector<Device>& devices,
                           const std::vector<Bytes>& most) {
     std::vector<Bytes> wanted;
+    wanted.reserve(devices.size());
     for (const Device& device : devices) {
         wanted.push_back(device.requested);
     }

@@ -374,7 +374,9 @@ std::optional<Bytes> Vm::wanted_target() const {
     if (mode_in_force() == Mode::off || left_alone_) {
         return std::nullopt;
     }
-    const Bytes plugged = plug_.sums().requested;
+    // The balloon does not take what is still to be unplugged: the guest needs that room to move
+    // memory into.
+    const Bytes plugged = std::min(plug_.sums().requested, goal_of_devices());
     const Bytes floor = std::min(least_boot_memory(), balloon_.ram());
     Bytes most = std::min(policy_->max_mem, balloon_.ram());
     if (grant_) {
@@ -425,6 +427,7 @@ void Vm::decide_balloon(Now now, Actions& actions) {
     }
     told_target_ = acts ? std::nullopt : wanted;
     const std::string direction = *wanted < from ? "shrink" : "grow";
+    const Bytes plugged = std::min(plug_.sums().requested, goal_of_devices());
     std::string bound = "max-mem is " + human(policy_->max_mem);
     if (balloon_.ceiling() == wanted) {
         bound = "somebody else's target " + human(*wanted) + " is the ceiling";
@@ -434,9 +437,9 @@ void Vm::decide_balloon(Now now, Actions& actions) {
     if (released_) {
         bound = "it was released (acmactl release)";
     } else if (const auto size = statistics_.decision().size;
-               size && *wanted == round_down_to_page(*size - plug_.sums().requested)) {
+               size && *wanted == round_down_to_page(*size - plugged)) {
         bound = explain(statistics_.decision());
-    } else if (grant_ && *wanted == round_down_to_page(grant_->size - plug_.sums().requested) &&
+    } else if (grant_ && *wanted == round_down_to_page(grant_->size - plugged) &&
                *wanted < policy_->max_mem) {
         bound = std::string(explain(grant_->why)) + " (its part of the host is " +
                 human(grant_->fair) + ")";

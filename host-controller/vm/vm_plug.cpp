@@ -17,7 +17,7 @@ constexpr uint64_t k_boot_memory_part = 4;
 
 // Below this the balloon does not go; with nothing plugged that is min-mem.
 Bytes Vm::least_boot_memory() const {
-    const Bytes plugged = plug_.sums().requested;
+    const Bytes plugged = std::min(plug_.sums().requested, goal_of_devices());
     return plugged == Bytes(0)
                ? policy_->min_mem
                : std::max(policy_->min_mem - plugged, balloon_.ram() / k_boot_memory_part);

@@ -90,7 +90,7 @@ TEST_F(VmPlug, HasNothingToDoWhereMaxMemIsWhatItHas) {
 
 TEST_F(VmPlug, UnplugsStepByStepDownToMaxMemAndCountsWhatIsNotGone) {
     set_max(2_GiB + 512_MiB);
-    Vm vm = make();
+    Vm vm = make({.arbitrated = true});
     EXPECT_THAT(requests(), ElementsAre(1792_MiB));
     EXPECT_THAT(changes_[0].reason, HasSubstr("max-mem is 2.5 GiB, its boot memory 1 GiB: the "
                                               "requested size of virtiomem0 goes from 2 GiB to"));
@@ -101,6 +101,7 @@ TEST_F(VmPlug, UnplugsStepByStepDownToMaxMemAndCountsWhatIsNotGone) {
     const arbiter::Guest claim = vm.claim(now());
     EXPECT_EQ(claim.grant, 2816_MiB);
     EXPECT_EQ(claim.holds, 3_GiB);
+    collect(vm.on_grant({.size = 2560_MiB, .fair = 2560_MiB}, now()));
     EXPECT_EQ(changes_.size(), 1U) << "the guest has not followed";
     follow(vm);
     accept(vm);
