@@ -60,6 +60,7 @@ def max_mem_plugs_and_unplugs_virtio_mem_and_a_foreign_request_is_a_ceiling(kern
 
         host.kill_controller()
         host.start_controller()
+        plugged(256)
         host.ctl("set", "vm1", "--max-mem", f"{_BOOT_MIB + _DEVICE_MIB}MiB")
         plugged(_DEVICE_MIB)
         expect(not any(mark["what"] == "foreign-virtio-mem" for mark in vm()["marks"]), state())
