@@ -8,6 +8,7 @@
 #include <optional>
 #include <string_view>
 #include <thread>
+#include <utility>
 
 #include <langinfo.h>
 #include <unistd.h>
@@ -121,6 +122,9 @@ Exit release(const Target& target, const std::string& domain) {
         return release_one(target, domain);
     }
     const auto all = document_of<proto::VmList>(target, {.target = "/v1/vms"});
+    if (all.exit == Exit::good && !all.document.host.libvirt_connected) {
+        return complain(Exit::refused, "libvirt is not connected");
+    }
     Exit worst = all.exit;
     for (const proto::VmSummary& vm : all.document.vms) {
         // One that is gone meanwhile, or that cannot be released, does not keep the others.
@@ -264,9 +268,16 @@ Exit top(const Target& target, const TopOptions& options) {
         return top_on_terminal(target, options);
     }
     const std::chrono::duration<double> interval(options.interval_s);
+    std::string noticed;
     for (uint64_t shown = 0;;) {
         const auto started = std::chrono::steady_clock::now();
         const auto asked = document_of<proto::VmList>(target, {.target = "/v1/vms"});
+        // The lines of VMs are a program's to read; of JSON it has the host's own fields.
+        const std::string notices =
+            target.json || asked.exit != Exit::good ? "" : render_notices(asked.document.host);
+        if (notices != std::exchange(noticed, notices)) {
+            std::fputs(notices.c_str(), stderr);
+        }
         const Exit outcome = asked.exit != Exit::good
                                  ? asked.exit
                                  : print(target.json ? in_a_line(asked.body)

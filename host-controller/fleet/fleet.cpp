@@ -371,6 +371,10 @@ void Fleet::write_note(const VmId& id, const StateNote& note) {
 
 // --- the operator ---------------------------------------------------------------------------
 
+Status Fleet::connected() const {
+    return host_.libvirt_connected ? Status() : Error{ErrorCode::busy, "libvirt is not connected"};
+}
+
 Result<VmId> Fleet::find(std::string_view domain) const {
     const auto by = [this](auto matches) {
         return std::find_if(vms_.begin(), vms_.end(), [&matches](const auto& entry) {
@@ -438,6 +442,9 @@ proto::Reservation Fleet::show(const arbiter::Reservation& reservation) const {
 }
 
 Result<proto::ReservationList> Fleet::reserve(const proto::ReservationRequest& request) {
+    if (const Status known = connected(); !known) {
+        return known.error();
+    }
     if (host_.budget > Bytes(0) && request.size > host_.budget) {
         return Error{ErrorCode::invalid,
                      human(request.size) +
@@ -478,6 +485,9 @@ std::optional<Policy> Fleet::policy_to_change(const VmId& vm) const {
 
 void Fleet::change_policy(std::string_view domain, const proto::PolicyChange& change,
                           Changed done) {
+    if (const Status known = connected(); !known) {
+        return done(known.error());
+    }
     const Result<VmId> id = find(domain);
     if (!id) {
         return done(id.error());
@@ -530,6 +540,9 @@ Result<proto::HostSummary> Fleet::pause(bool paused) {
 }
 
 void Fleet::release(std::string_view domain, Changed done) {
+    if (const Status known = connected(); !known) {
+        return done(known.error());
+    }
     const Result<VmId> id = find(domain);
     if (!id) {
         return done(id.error());

@@ -179,6 +179,9 @@ TEST_F(RoutesTest, IsHealthyWhileLibvirtIsConnected) {
     EXPECT_EQ(ask("GET", "/healthz").status, 200U);
     fleet.on_hypervisor(HypervisorDown{"gone"});
     EXPECT_EQ(ask("GET", "/healthz").status, 503U);
+    EXPECT_EQ(ask("POST", "/v1/reservations", R"({"size_bytes":1})").status, 503U);
+    EXPECT_EQ(ask("POST", "/v1/vms/web/release").status, 503U);
+    EXPECT_EQ(ask("POST", "/v1/pause").status, 200U) << "before it comes back";
 }
 
 TEST_F(RoutesTest, ServesMetrics) {

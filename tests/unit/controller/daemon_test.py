@@ -187,6 +187,19 @@ class Daemon(WithADaemon):
         self.assertEqual(self.ctl("set", "test", "--psi", "1%").returncode, 1)
         self.assertEqual(self.show()["balloon_actual_bytes"], 2 << 30)
 
+    def test_nothing_is_promised_while_libvirt_is_not_connected(self):
+        command = [CONTROLLER, "--config", self.config, "--socket", self.socket,
+                   "--connect", f"qemu:///session?socket={self.directory}/nobody"]
+        with open(self.log, "ab") as log:
+            self.daemons.append(subprocess.Popen(command, stderr=log))
+        self.until(lambda: self.ctl("list").returncode == 0)
+        for arguments in (["reserve", "1GiB", "--wait", "5"], ["release", "--all"], ["set", "vm1", "--psi", "1%"]):
+            done = self.ctl(*arguments)
+            self.assertEqual((done.returncode, done.stdout), (1, ""), arguments)
+            self.assertIn("libvirt is not connected", done.stderr)
+        self.assertIn("libvirt is not connected", self.ctl("list").stdout)
+        self.assertIn("libvirt is not connected", self.ctl("top", "--count", "1").stderr)
+
     def test_top_prints_plain_lines_into_a_pipe(self):
         self.start()
         done = self.ctl("top", "--count", "2", "--interval", "0.1")

@@ -31,15 +31,17 @@ class FleetTest : public testing::Test {
   protected:
     Fleet make(bool dry_run = false, std::vector<PolicyRule> rules = {},
                std::optional<Bytes> host_reserve = {}) {
-        return Fleet(Fleet::Settings{std::move(rules), host_reserve, 512_MiB, dry_run},
-                     Fleet::Outside{hypervisor, agents, host_memory,
-                                    [this] {
-                                        return Now{Time(clock), Micros(clock)};
-                                    },
-                                    [this](bool warning, const std::string& text) {
-                                        log += (warning ? "W " : "I ") + text + "\n";
-                                    },
-                                    [this](Micros delay) { wakes.push_back(delay); }});
+        Fleet fleet(Fleet::Settings{std::move(rules), host_reserve, 512_MiB, dry_run},
+                    Fleet::Outside{hypervisor, agents, host_memory,
+                                   [this] {
+                                       return Now{Time(clock), Micros(clock)};
+                                   },
+                                   [this](bool warning, const std::string& text) {
+                                       log += (warning ? "W " : "I ") + text + "\n";
+                                   },
+                                   [this](Micros delay) { wakes.push_back(delay); }});
+        fleet.host().libvirt_connected = true;
+        return fleet;
     }
     // One VM that has what its policy says.
     void settle(Fleet& fleet, const DomainFacts& facts) {
@@ -317,6 +319,25 @@ TEST_F(FleetTest, ChangesNothingWhilePaused) {
         return call.what == "balloon" && call.target == 1_GiB;
     };
     EXPECT_TRUE(std::any_of(hypervisor.calls.begin(), hypervisor.calls.end(), wrote));
+}
+
+TEST_F(FleetTest, PromisesNothingWhileItIsNotKnownWhatRuns) {
+    Fleet fleet = make();
+    settle(fleet, domain("web", 1));
+    const auto made = fleet.reserve({1_GiB, {}, {}});
+    ASSERT_TRUE(made);
+    fleet.on_hypervisor(HypervisorDown{"libvirt: connection lost"});
+    std::vector<Error> refused{fleet.reserve({1_GiB, {}, {}}).error()};
+    const auto keep = [&refused](const auto& result) { refused.push_back(result.error()); };
+    for (const char* name : {"web", "not-known-yet"}) {
+        fleet.release(name, keep);
+        fleet.change_policy(name, {.psi = 20_bp}, keep);
+    }
+    ASSERT_EQ(refused.size(), 5U);
+    for (const Error& error : refused) {
+        EXPECT_EQ(error, (Error{ErrorCode::busy, "libvirt is not connected"}));
+    }
+    EXPECT_TRUE(fleet.give_up(made->reservations[0].id)) << "that promises nothing";
 }
 
 TEST_F(FleetTest, ReservationsEndAndAreGivenUp) {
