@@ -3,7 +3,9 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cinttypes>
 #include <clocale>
+#include <csignal>
 #include <cstdio>
 #include <optional>
 #include <string_view>
@@ -14,6 +16,7 @@
 #include <unistd.h>
 
 #include "host-controller/acmactl/client_asio.h"
+#include "host-controller/acmactl/held_signals.h"
 #include "host-controller/acmactl/render.h"
 #include "host-controller/acmactl/terminal.h"
 #include "host-controller/api_asio/percent.h"
@@ -148,10 +151,53 @@ constexpr const char* k_reservations = "/v1/reservations";
 Request ending(uint64_t reservation) {
     return {"DELETE", k_reservations + ("/" + std::to_string(reservation)), ""};
 }
+// Where nothing came of it: what became of it.
+std::string given_up(const Target& target, uint64_t reservation) {
+    const auto ended = fetch<proto::ReservationList>(target, ending(reservation));
+    return ended.exit == Exit::good
+               ? "reservation " + std::to_string(reservation) + " is given up"
+               : "reservation " + std::to_string(reservation) + " stays: " + ended.body;
+}
+
+// Until all that is reserved is there, or as long as the operator is patient.
+Asked<proto::ReservationList> wait_for(const Target& target, Asked<proto::ReservationList> made,
+                                       double patience_s, HeldSignals& ends) {
+    const uint64_t id = made.document.reservations.front().id;
+    const auto until = std::chrono::steady_clock::now() +
+                       std::chrono::duration_cast<std::chrono::steady_clock::duration>(
+                           std::chrono::duration<double>(patience_s));
+    std::fprintf(stderr, "acmactl: reservation %" PRIu64 " waits until VMs have given up %s\n", id,
+                 human(made.document.missing).c_str());
+    Asked<proto::ReservationList> now = std::move(made);
+    while (now.exit == Exit::good && now.document.missing > Bytes(0)) {
+        const auto woken = std::chrono::steady_clock::now();
+        if (woken >= until) {
+            now.exit = Exit::refused;
+            now.body = "the VMs have not given up enough in time, " + human(now.document.missing) +
+                       " are missing";
+        } else if (const auto signal =
+                       ends.wait_until(std::min(until, woken + std::chrono::milliseconds(500)))) {
+            complain(Exit::refused, "stopped; " + given_up(target, id));
+            (void)::raise(*signal);  // comes when nobody holds it back any more
+            now.exit = Exit::refused;
+            return now;
+        } else {
+            now = fetch<proto::ReservationList>(target, {.target = k_reservations});
+        }
+    }
+    if (now.exit != Exit::good) {
+        complain(now.exit, now.body + "; " + given_up(target, id));
+    }
+    return now;
+}
 }  // namespace
 
 Exit reserve(const Target& target, const proto::ReservationRequest& request,
              const ReserveOptions& options) {
+    std::optional<HeldSignals> ends;  // or who ends us in between leaves a reservation behind
+    if (options.wait_s > 0) {
+        ends.emplace();
+    }
     const auto made = document_of<proto::ReservationList>(
         target, {"POST", k_reservations, proto::to_json(request)});
     if (made.exit != Exit::good) {
@@ -160,24 +206,14 @@ Exit reserve(const Target& target, const proto::ReservationRequest& request,
     if (made.document.reservations.empty()) {
         return complain(Exit::refused, "the controller did not say what it reserved");
     }
-    const uint64_t id = made.document.reservations.front().id;
-    const auto until =
-        std::chrono::steady_clock::now() + std::chrono::duration<double>(options.wait_s);
     auto now = made;
-    while (now.document.missing > Bytes(0) && std::chrono::steady_clock::now() < until) {
-        std::this_thread::sleep_for(std::chrono::milliseconds(500));
-        now = document_of<proto::ReservationList>(target, {.target = k_reservations});
+    if (ends && made.document.missing > Bytes(0)) {
+        now = wait_for(target, made, options.wait_s, *ends);
         if (now.exit != Exit::good) {
             return now.exit;
         }
     }
-    const Bytes missing = now.document.missing;
-    if (options.wait_s > 0 && missing > Bytes(0)) {
-        (void)ask(target.socket, ending(id));
-        return complain(Exit::refused, "the VMs have not given up enough in time, " +
-                                           human(missing) + " are missing; nothing is reserved");
-    }
-    const proto::ReservationList list{made.document.reservations, missing};
+    const proto::ReservationList list{made.document.reservations, now.document.missing};
     return print(target.json ? proto::to_json(list, proto::Layout::indented)
                              : render_reservations(list));
 }

@@ -200,6 +200,25 @@ class Daemon(WithADaemon):
         self.assertIn("libvirt is not connected", self.ctl("list").stdout)
         self.assertIn("libvirt is not connected", self.ctl("top", "--count", "1").stderr)
 
+    def test_a_wait_that_is_ended_leaves_no_reservation(self):
+        self.start()
+        self.until(lambda: json.loads(self.ctl("list", "--json").stdout)["host"]["budget_bytes"] > 0)
+        budget = json.loads(self.ctl("list", "--json").stdout)["host"]["budget_bytes"]
+        command = [ACMACTL, "--socket", self.socket, "reserve", f"{budget >> 20}MiB", "--wait", "60"]
+        for end in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+            self.daemons.append(process)
+            number = process.stderr.readline().split()[2]
+            self.assertIn(f"\n{number} ", self.ctl("reserve").stdout)
+            process.send_signal(end)
+            self.assertEqual(process.wait(DEADLINE_S), -end)
+            self.assertEqual(process.stderr.read(), f"acmactl: stopped; reservation {number} is given up\n")
+            process.stderr.close()
+            self.assertNotIn(f"\n{number} ", self.ctl("reserve").stdout)
+        late = self.ctl("reserve", f"{budget >> 20}MiB", "--wait", "1")
+        self.assertEqual(late.returncode, 1)
+        self.assertIn("is given up", late.stderr)
+
     def test_top_prints_plain_lines_into_a_pipe(self):
         self.start()
         done = self.ctl("top", "--count", "2", "--interval", "0.1")
