@@ -156,7 +156,7 @@ std::string given_up(const Target& target, uint64_t reservation) {
     const auto ended = fetch<proto::ReservationList>(target, ending(reservation));
     return ended.exit == Exit::good
                ? "reservation " + std::to_string(reservation) + " is given up"
-               : "reservation " + std::to_string(reservation) + " stays: " + ended.body;
+               : "reservation " + std::to_string(reservation) + " is not given up: " + ended.body;
 }
 
 // Until all that is reserved is there, or as long as the operator is patient.

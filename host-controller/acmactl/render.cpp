@@ -176,7 +176,12 @@ std::string render_notices(const proto::HostSummary& host) {
                            : "libvirt is not connected: what is shown was known last\n") +
            (host.dry_run ? "dry run: nothing is written, neither to domains nor to agents\n" : "") +
            (host.paused ? "paused: nothing is changed until acmactl resume\n" : "") +
-           (host.strain_reason.empty() ? "" : host.strain + ": " + host.strain_reason + "\n");
+           (host.strain_reason.empty() ? "" : host.strain + ": " + host.strain_reason + "\n") +
+           (host.lacking > Bytes(0)
+                ? "guaranteed or reserved beyond the budget of " + human(host.budget) + ": " +
+                      human(host.lacking) +
+                      "; lower min-mem, give VMs a policy, or move or stop some\n"
+                : "");
 }
 
 std::string render_list(const proto::VmList& list) {

@@ -172,6 +172,7 @@ std::string TopView::host_lines() const {
     text += "\nbudget " + human(host.budget) + ": granted " + human(host.granted) + ", reserved " +
             human(host.reserved) + ", free " + human(free_of(host)) + " " +
             sparkline(host_.size, host.budget.count(), glyphs_);
+    text += host.lacking > Bytes(0) ? ", lacking " + human(host.lacking) : "";
     text += host.strain_reason.empty() ? "" : "\n" + host.strain + ": " + host.strain_reason;
     return text + "\n\n";
 }

@@ -253,9 +253,10 @@ void Fleet::arbitrate(Now now) {
     const arbiter::Decision& decision = cycle_.decision;
     missing_ = decision.missing;
     const bool lacking = decision.lacking > Bytes(0);
-    if (lacking != std::exchange(lacking_, lacking)) {
+    if (lacking != (std::exchange(host_.lacking, decision.lacking) > Bytes(0))) {
         log(lacking, lacking ? "what the VMs are guaranteed exceeds the host's budget of " +
-                                   human(host_.budget) + " by " + human(decision.lacking)
+                                   human(host_.budget) + " by " + human(decision.lacking) +
+                                   ": lower min-mem, give VMs a policy, or move or stop some"
                              : std::string("what the VMs are guaranteed fits the host again"));
     }
     if (outside_.record) {
@@ -478,6 +479,36 @@ proto::ReservationList Fleet::reservations() const {
     return list;
 }
 
+Status Fleet::fits_with(const VmId& changed, const Policy& policy) const {
+    if (host_.budget == Bytes(0)) {
+        return {};  // not known
+    }
+    const Now now = outside_.clock();
+    const auto lacking = [this, now](const VmId& other, const Vm& instead) {
+        std::vector<arbiter::Guest> guests;
+        for (const auto& [id, vm] : vms_) {
+            guests.push_back((id == other ? instead : vm).claim(now));
+        }
+        const arbiter::Host host{.budget = host_.budget, .reserved = reservations_.total()};
+        return arbiter::arbitrate(host, guests).lacking;
+    };
+    Vm vm = vms_.find(changed)->second;
+    const Bytes before = lacking(changed, vm);
+    DomainFacts facts = vm.facts();
+    facts.policy = std::optional(policy);
+    (void)vm.on_domain(facts, true, now);  // a copy: nobody carries that out
+    const Bytes after = lacking(changed, vm);
+    if (policy.mode != Mode::automatic || after <= before) {
+        return {};
+    }
+    return Error{ErrorCode::invalid,
+                 "with min-mem " + human(policy.min_mem) +
+                     " what the VMs are guaranteed (min-mem and QEMU's own) and what is reserved "
+                     "would exceed the host's budget of " +
+                     human(host_.budget) + " by " + human(after) +
+                     (before > Bytes(0) ? ", now by " + human(before) : "")};
+}
+
 std::optional<Policy> Fleet::policy_to_change(const VmId& vm) const {
     const auto posted = posted_.find(vm);
     return posted != posted_.end() ? posted->second.policy : vms_.find(vm)->second.policy();
@@ -503,6 +534,9 @@ void Fleet::change_policy(std::string_view domain, const proto::PolicyChange& ch
         return done(missing ? policy.error().in("the domain has no policy yet, so min-mem and "
                                                 "max-mem must be given")
                             : policy.error());
+    }
+    if (const Status fits = fits_with(*id, *policy); !fits) {
+        return done(fits.error());
     }
     const uint64_t number = ++posts_;
     posted_[*id] = Posted{number, *policy};

@@ -114,6 +114,8 @@ class Fleet {
     void log(bool warning, const std::string& text) { outside_.log(warning, text); }
     // Error{busy}: which VMs there are is not known, so nothing can be promised about them.
     [[nodiscard]] Status connected() const;
+    // Error{invalid}: with this policy the guarantees would exceed the budget, by more than now.
+    [[nodiscard]] Status fits_with(const VmId& changed, const Policy& policy) const;
     [[nodiscard]] proto::Reservation show(const arbiter::Reservation& reservation) const;
     [[nodiscard]] std::optional<Policy> policy_to_change(const VmId& vm) const;
 
@@ -132,7 +134,6 @@ class Fleet {
     HostCounters counters_;
     arbiter::StrainWatch strain_;
     Timings timings_;
-    bool lacking_ = false;  // the guarantees do not fit
     Cycle cycle_;
     arbiter::Reservations reservations_;
     Time arbitrated_at_{};

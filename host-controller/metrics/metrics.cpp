@@ -248,6 +248,8 @@ void add_host(Families& families, const proto::HostSummary& host) {
                    bytes(host.reserve));
     families.gauge("acma_host_memory_reserved_bytes",
                    "Of the budget, kept for domains that are to come.", bytes(host.reserved));
+    families.gauge("acma_host_memory_lacking_bytes", "Guaranteed or reserved beyond the budget.",
+                   bytes(host.lacking));
     families.gauge("acma_paused", "1 while the operator has it change nothing.",
                    host.paused ? 1 : 0);
     families.gauge("acma_dry_run", "1 where it was started so that it changes nothing.",

@@ -206,6 +206,36 @@ TEST_F(FleetTest, PromisesNoMoreThanTheHostHas) {
 }
 
 // It does not wait for the next second; a second one, and a mad one, is heard a little later.
+TEST_F(FleetTest, RefusesAPolicyWhoseGuaranteeIsNotThere) {
+    Fleet fleet = make(false, {}, 200_MiB);
+    fleet.host().mem_total = fleet.host().mem_available = 3_GiB + 200_MiB;
+    settle(fleet, domain("web", 1));
+    settle(fleet, domain("db", 2));
+    fleet.tick();
+    EXPECT_EQ(fleet.list().host.lacking, Bytes(0));
+    EXPECT_TRUE(change(fleet, hypervisor, "web", {.min_mem = 2_GiB}));
+    const auto refused = change(fleet, hypervisor, "db", {.min_mem = 2_GiB});
+    ASSERT_FALSE(refused);
+    EXPECT_EQ(refused.error().code, ErrorCode::invalid);
+    EXPECT_THAT(refused.error().message, HasSubstr("budget of 3 GiB by 1 GiB"));
+    // Nobody asks us where it comes by virsh metadata.
+    DomainFacts facts = domain("db", 2);
+    facts.policy = std::optional(Policy{2_GiB, 2_GiB, 10_bp, 1000, Mode::automatic});
+    fleet.on_hypervisor(DomainSeen{facts, true});
+    clock += Seconds(1);
+    fleet.tick();
+    EXPECT_EQ(fleet.list().host.lacking, 1_GiB);
+    EXPECT_THAT(log, HasSubstr("by 1 GiB: lower min-mem"));
+    hypervisor.calls.clear();
+    EXPECT_TRUE(change(fleet, hypervisor, "db", {.psi = 50_bp})) << "no worse";
+    hypervisor.calls.clear();
+    EXPECT_TRUE(change(fleet, hypervisor, "db", {.min_mem = 1_GiB + 512_MiB})) << "better";
+    hypervisor.calls.clear();
+    const auto worse = change(fleet, hypervisor, "db", {.min_mem = 1_GiB + 768_MiB});
+    ASSERT_FALSE(worse);
+    EXPECT_THAT(worse.error().message, HasSubstr("by 768 MiB, now by 512 MiB"));
+}
+
 TEST_F(FleetTest, HearsAGuestAtItsGrantAtOnce) {
     Fleet fleet = make(false, {}, 200_MiB);
     fleet.host().mem_total = fleet.host().mem_available = 8_GiB;

@@ -56,6 +56,8 @@ TEST(Render, ListsNothingWithAHeaderOnly) {
     const std::string text = ctl::render_list({.host = {.libvirt_connected = true}});
     EXPECT_EQ(std::count(text.begin(), text.end(), '\n'), 1);
     EXPECT_THAT(ctl::render_list({}), HasSubstr("libvirt is not connected"));
+    EXPECT_THAT(ctl::render_list({.host = {.budget = 3_GiB, .lacking = 1_GiB}}),
+                HasSubstr("beyond the budget of 3 GiB: 1 GiB; lower min-mem"));
 }
 
 TEST(Render, WritesPlainLinesForLogs) {
