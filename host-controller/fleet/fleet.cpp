@@ -528,12 +528,16 @@ void Fleet::change_policy(std::string_view domain, const proto::PolicyChange& ch
     }
     const std::optional<Policy> base = policy_to_change(*id);
     const PolicyPatch wanted = base ? to_patch(apply(change, *base)) : change;
-    const Result<Policy> policy = complete(wanted, Mode::automatic);
+    Result<Policy> policy = complete(wanted, Mode::automatic);
     if (!policy) {
         const bool missing = !base && !(change.min_mem && change.max_mem);
         return done(missing ? policy.error().in("the domain has no policy yet, so min-mem and "
                                                 "max-mem must be given")
                             : policy.error());
+    }
+    policy = as_kept(*policy);
+    if (!policy) {
+        return done(policy.error());
     }
     if (const Status fits = fits_with(*id, *policy); !fits) {
         return done(fits.error());

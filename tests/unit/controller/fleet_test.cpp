@@ -514,6 +514,18 @@ TEST_F(FleetTest, NeedsBothBoundsForADomainWithoutAPolicy) {
     EXPECT_EQ(whole->vm.policy->mode, Mode::automatic);
 }
 
+TEST_F(FleetTest, WritesWhatCanBeReadBackAndAnswersWithIt) {
+    Fleet fleet = make();
+    settle(fleet, domain("web", 1));
+    const auto huge = change(fleet, hypervisor, "web", {.max_mem = Bytes(UINT64_MAX)});
+    ASSERT_FALSE(huge);
+    EXPECT_THAT(huge.error().message, HasSubstr("max-mem: size '18014398509481984KiB'"));
+    EXPECT_TRUE(hypervisor.calls.empty());
+    const auto odd = change(fleet, hypervisor, "web", {.min_mem = 1_GiB + Bytes(1)});
+    ASSERT_TRUE(odd) << odd.error().message;
+    EXPECT_EQ(odd->vm.policy->min_mem, 1_GiB + 1_KiB);
+}
+
 TEST_F(FleetTest, StartsFromTheRulesPolicyWhenOneIsSet) {
     Policy policy = k_policy;
     policy.mode = Mode::observe;
