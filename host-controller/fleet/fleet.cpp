@@ -514,6 +514,12 @@ std::optional<Policy> Fleet::policy_to_change(const VmId& vm) const {
     return posted != posted_.end() ? posted->second.policy : vms_.find(vm)->second.policy();
 }
 
+std::string Fleet::why_no_policy(const VmId& vm) const {
+    const auto& written = vms_.find(vm)->second.facts().policy;
+    return written ? "the domain has no policy"
+                   : "the domain's policy cannot be read: " + written.error().message;
+}
+
 void Fleet::change_policy(std::string_view domain, const proto::PolicyChange& change,
                           Changed done) {
     if (const Status known = connected(); !known) {
@@ -531,8 +537,8 @@ void Fleet::change_policy(std::string_view domain, const proto::PolicyChange& ch
     Result<Policy> policy = complete(wanted, Mode::automatic);
     if (!policy) {
         const bool missing = !base && !(change.min_mem && change.max_mem);
-        return done(missing ? policy.error().in("the domain has no policy yet, so min-mem and "
-                                                "max-mem must be given")
+        return done(missing ? policy.error().in(why_no_policy(*id) +
+                                                ", so min-mem and max-mem must be given")
                             : policy.error());
     }
     policy = as_kept(*policy);
@@ -586,7 +592,7 @@ void Fleet::release(std::string_view domain, Changed done) {
         return done(id.error());
     }
     if (!policy_to_change(*id)) {
-        return done(Error{ErrorCode::invalid, "the domain has no policy, so it is left alone"});
+        return done(Error{ErrorCode::invalid, why_no_policy(*id) + ", so it is left alone"});
     }
     change_policy(id->uuid, {.mode = Mode::off},
                   [this, id = *id, done = std::move(done)](const Result<proto::VmDetail>& changed) {

@@ -118,6 +118,7 @@ class Fleet {
     [[nodiscard]] Status fits_with(const VmId& changed, const Policy& policy) const;
     [[nodiscard]] proto::Reservation show(const arbiter::Reservation& reservation) const;
     [[nodiscard]] std::optional<Policy> policy_to_change(const VmId& vm) const;
+    [[nodiscard]] std::string why_no_policy(const VmId& vm) const;
 
     const Settings settings_;
     Outside outside_;

@@ -508,7 +508,7 @@ TEST_F(FleetTest, NeedsBothBoundsForADomainWithoutAPolicy) {
     settle(fleet, facts);
     const auto missing = change(fleet, hypervisor, "web", {.psi = 50_bp});
     ASSERT_FALSE(missing);
-    EXPECT_THAT(missing.error().message, HasSubstr("has no policy yet"));
+    EXPECT_THAT(missing.error().message, HasSubstr("has no policy, so min-mem"));
     const auto whole = change(fleet, hypervisor, "web", {.min_mem = 1_GiB, .max_mem = 2_GiB});
     ASSERT_TRUE(whole);
     EXPECT_EQ(whole->vm.policy->mode, Mode::automatic);
@@ -524,6 +524,18 @@ TEST_F(FleetTest, WritesWhatCanBeReadBackAndAnswersWithIt) {
     const auto odd = change(fleet, hypervisor, "web", {.min_mem = 1_GiB + Bytes(1)});
     ASSERT_TRUE(odd) << odd.error().message;
     EXPECT_EQ(odd->vm.policy->min_mem, 1_GiB + 1_KiB);
+}
+
+TEST_F(FleetTest, SaysWhyThePolicyThatIsThereIsNone) {
+    Fleet fleet = make();
+    DomainFacts facts = domain("web", 1);
+    facts.policy = Error{ErrorCode::invalid, "attribute psi: '0' is not a percentage"};
+    settle(fleet, facts);
+    const auto refused = change(fleet, hypervisor, "web", {.psi = 50_bp});
+    ASSERT_FALSE(refused);
+    EXPECT_THAT(refused.error().message,
+                HasSubstr("the domain's policy cannot be read: attribute psi: '0' is not"));
+    EXPECT_TRUE(change(fleet, hypervisor, "web", {.min_mem = 1_GiB, .max_mem = 2_GiB}));
 }
 
 TEST_F(FleetTest, StartsFromTheRulesPolicyWhenOneIsSet) {
