@@ -118,6 +118,19 @@ class Daemon(WithADaemon):
         self.assertEqual(bad.returncode, 1)
         self.assertIn(f"{self.config}:2: log-levle: unknown key", bad.stderr)
 
+    def test_what_does_not_fit_together_is_refused_before_it_starts(self):
+        for text, why in (('host-reserve = "1024TiB"\n', "leaves nothing for VMs"),
+                          (f'usage-database = "{self.usage}"\ndecision-log = "{self.usage}-wal"\n', "would write over"),
+                          ('connect = "qemu+ssh://node7/system"\n', "the libvirt of node7")):
+            done = self.check_config(text)
+            self.assertEqual(done.returncode, 1, text)
+            self.assertIn(why, done.stderr)
+        self.write_config("")
+        command = [CONTROLLER, "--config", self.config, "--socket", self.socket, "--connect", "qemu+ssh://node7/system"]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=20)
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("the libvirt of node7", done.stderr)
+
     def test_a_config_that_was_asked_for_must_be_there(self):
         os.unlink(self.config)
         command = [CONTROLLER, "--check-config", "--config", self.config]
