@@ -142,8 +142,13 @@ class Daemon(WithADaemon):
             self.assertEqual(done.returncode, 2, arguments)
         for arguments in ([], ["nope"], ["show"], ["set", "test"], ["set", "test", "--psi", "0%"],
                           ["top", "--interval", "nan"], ["top", "--count", "-1"],
-                          ["set", "test", "--max-mem", "512"]):
+                          ["set", "test", "--max-mem", "512"], ["usage", ""], ["reserve", "--domain", "x", "--wait", "5"],
+                          ["reserve", "--for", "5"]):
             self.assertEqual(self.ctl(*arguments).returncode, 2, arguments)
+        for number in ("abc", "0", "-1", "1x", "99999999999999999999"):
+            done = self.ctl("reserve", "--free", number)
+            self.assertEqual(done.returncode, 2, number)
+            self.assertIn(f"--free: '{number}' is not the number of a reservation\n", done.stderr)
 
     def test_without_a_controller_acmactl_says_so(self):
         done = self.ctl("list")
