@@ -55,7 +55,7 @@ ApiResponse json_or_error(const Result<Document>& document) {
 }
 
 ApiResponse metrics(const Fleet& fleet, const Meter& meter) {
-    Figures figures{fleet.list(), {}, {}, {}, fleet.timings()};
+    Figures figures{fleet.list(), {}, {}, {}, fleet.timings(), meter.writes()};
     for (const auto& [id, vm] : fleet.vms()) {
         figures.agent_cost[id.uuid] = fleet.agent_cost(id);
         figures.decisions[id.uuid] = vm.history().decisions_total();

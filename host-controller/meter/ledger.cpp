@@ -21,7 +21,7 @@ Ledger::~Ledger() {
     }
 }
 
-void Ledger::add(UsageBatch batch) {
+bool Ledger::add(UsageBatch batch) {
     if (unwritten_) {
         unwritten_->append(batch);
     } else {
@@ -29,7 +29,8 @@ void Ledger::add(UsageBatch batch) {
     }
     const Result<std::optional<UsageGap>> written = store_.commit(*unwritten_);
     if (!written) {
-        return keep(written.error().message);
+        keep(written.error().message);
+        return false;
     }
     if (!std::exchange(problem_, {}).empty()) {
         say_(false, "metering: usage is written again, what was kept since " +
@@ -39,6 +40,7 @@ void Ledger::add(UsageBatch batch) {
     if (*written) {
         tell_gap(**written);
     }
+    return true;
 }
 
 void Ledger::tell_gap(const UsageGap& gap) {

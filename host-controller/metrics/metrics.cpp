@@ -275,6 +275,8 @@ std::string metrics_text(const Figures& figures) {
                      Families::sample(family, {{"version", figures.list.controller_version}}, 1);
                  });
     add_host(families, figures.list.host);
+    families.gauge("acma_usage_database_up", "1 while usage can be written to its database.",
+                   figures.usage_written ? 1 : 0);
     add_histogram(families, "acma_controller_cycle_seconds",
                   "Of one domain, from when its agent is due to be asked until its answer is "
                   "decided upon, the guest's time included.",

@@ -164,6 +164,8 @@ TEST(Metrics, HaveLibvirtExportersLabelsAndBaseUnits) {
              "acma_controller_cycle_seconds_bucket{le=\"3.670016\"} 5",
              "acma_controller_cycle_seconds_bucket{le=\"+Inf\"} 6",
              "acma_libvirt_up 1",
+             "acma_usage_database_up 1",
+             "acma_host_memory_lacking_bytes 0",
          }) {
         EXPECT_THAT(text, HasSubstr(std::string(line) + "\n"));
     }
