@@ -9,6 +9,7 @@
 #include "host-controller/api_asio/history_route.h"
 #include "host-controller/api_asio/percent.h"
 #include "host-controller/api_asio/query.h"
+#include "host-controller/metadata/uuid.h"
 #include "host-controller/metrics/metrics.h"
 #include "host-controller/page/page.h"
 #include "proto/controller_api.h"
@@ -124,7 +125,7 @@ void answer_usage(const Fleet& fleet, Meter& meter, std::string_view target,
     }
     if (path.size() > 2) {
         const Result<VmId> running = fleet.find(path[2]);
-        question->domain = running ? running->uuid : path[2];
+        question->domain = running ? running->uuid : read_uuid(path[2]).value_or(path[2]);
     }
     meter.ask(*question, [respond](const Result<proto::UsageReport>& report) {
         respond(json_or_error(report));

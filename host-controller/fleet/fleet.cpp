@@ -6,7 +6,9 @@
 #include <utility>
 
 #include "engine/arbiter/swap_share.h"
+#include "engine/base/count.h"
 #include "host-controller/metadata/policy_patch.h"
+#include "host-controller/metadata/uuid.h"
 
 namespace acma::host {
 
@@ -69,8 +71,8 @@ void Fleet::on_hypervisor(const HypervisorEvent& event) {
 void Fleet::up(const HypervisorUp& up) {
     host_.libvirt_connected = true;
     last_outage_.clear();
-    log(false, "connected to libvirt, " + std::to_string(up.running.size() + up.unread.size()) +
-                   " domains run");
+    log(false,
+        "connected to libvirt, " + counted(up.running.size() + up.unread.size(), "running domain"));
     for (auto& [id, vm] : vms_) {
         vm.end_balloon_pause();
     }
@@ -386,7 +388,8 @@ Result<VmId> Fleet::find(std::string_view domain) const {
         return facts.id && std::to_string(*facts.id) == domain;
     });
     if (found == vms_.end()) {
-        found = by([domain](const DomainFacts& facts) { return facts.vm.uuid == domain; });
+        const std::string uuid = read_uuid(domain).value_or(std::string(domain));
+        found = by([&uuid](const DomainFacts& facts) { return facts.vm.uuid == uuid; });
     }
     if (found == vms_.end()) {
         found = by([domain](const DomainFacts& facts) { return facts.name == domain; });
@@ -453,7 +456,8 @@ Result<proto::ReservationList> Fleet::reserve(const proto::ReservationRequest& r
                          human(host_.budget)};
     }
     const Now now = outside_.clock();
-    const auto made = reservations_.add(request.size, request.domain.value_or(""),
+    const std::string domain = request.domain.value_or("");
+    const auto made = reservations_.add(request.size, read_uuid(domain).value_or(domain),
                                         request.lasts.value_or(k_reservation_lasts), now.mono);
     if (!made) {
         return made.error();

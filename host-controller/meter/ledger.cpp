@@ -3,6 +3,7 @@
 
 #include <utility>
 
+#include "engine/base/count.h"
 #include "host-controller/meter/period.h"
 
 namespace acma::host {
@@ -44,7 +45,7 @@ bool Ledger::add(UsageBatch batch) {
 }
 
 void Ledger::tell_gap(const UsageGap& gap) {
-    const std::string of = gap.vms == 0 ? "" : " of " + std::to_string(gap.vms) + " VMs";
+    const std::string of = gap.vms == 0 ? "" : " of " + counted(gap.vms, "VM");
     if (gap.from == gap.to) {
         return say_(true, "metering: usage" + of + " is missing up to " + format_utc(gap.to) +
                               "; for how long is not known, since the host's clock was set back");

@@ -451,6 +451,28 @@ TEST_F(FleetTest, FindsADomainByIdUuidAndName) {
     EXPECT_EQ(missing.error().code, ErrorCode::not_found);
 }
 
+TEST_F(FleetTest, TakesUuidsAsVirshDoes) {
+    Fleet fleet = make();
+    DomainFacts facts = domain("web", 1);
+    facts.vm.uuid = "6695eb01-f6a4-8304-79aa-97f2502e193f";
+    settle(fleet, facts);
+    for (const char* uuid :
+         {"6695EB01-F6A4-8304-79AA-97F2502E193F", "6695eb01f6a4830479aa97f2502e193f",
+          "6695eb01-f6a48304-79aa97f2502e-193f"}) {
+        EXPECT_TRUE(fleet.find(uuid)) << uuid;
+    }
+    for (const char* none :
+         {"6695eb01f6a4830479aa97f2502e193", "6695eb01f6a4830479aa97f2502e193f0",
+          "-6695eb01f6a4830479aa97f2502e193f", "6695eb01f6a4830479aa97f2502e193g", "-", ""}) {
+        EXPECT_FALSE(fleet.find(none)) << none;
+    }
+    ASSERT_TRUE(fleet.reserve({1_GiB, "7795EB01F6A4830479AA97F2502E193F", {}}));
+    DomainFacts reserved = domain("db", 2);
+    reserved.vm.uuid = "7795eb01-f6a4-8304-79aa-97f2502e193f";
+    settle(fleet, reserved);
+    EXPECT_TRUE(fleet.reservations().reservations.empty()) << "it is its own now";
+}
+
 TEST_F(FleetTest, ListsVmsByNameAndSumsWhatTheyMayHave) {
     Fleet fleet = make();
     settle(fleet, domain("b", 1));
