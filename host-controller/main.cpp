@@ -8,6 +8,7 @@
 #include <signal.h>
 #include <unistd.h>
 
+#include "engine/base/count.h"
 #include "host-controller/daemon/controller_asio.h"
 #include "host-controller/daemon/host_lock.h"
 #include "host-controller/daemon/log.h"
@@ -36,7 +37,7 @@ int run(const DaemonOptions& options) {
         if (config->files.empty()) {
             std::printf("%s is not there: defaults\n", options.config_path.c_str());
         }
-        std::printf("%zu rules\n", config->rules.size());
+        std::printf("%s\n", counted(config->rules.size(), "rule").c_str());
         return 0;
     }
     const Result<HostLock> lock = HostLock::take(config->connect, HostLock::k_path);

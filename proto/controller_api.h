@@ -79,6 +79,7 @@ struct HostSummary {
     Bytes granted;              // sum of grants and QEMU's own
     Bytes reserve;              // what the host keeps for itself
     Bytes reserved;             // of the budget, for VMs that are about to start or to come here
+    Bytes lacking;              // guaranteed or reserved beyond the budget
     BasisPoints psi;            // /proc/pressure/memory "some" of the host
     std::string strain;         // none, strained or emergency; empty: not known
     std::string strain_reason;  // a sentence, or empty

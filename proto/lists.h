@@ -293,6 +293,7 @@ struct FieldList<HostSummary> {
         field<&HostSummary::granted>("granted_bytes"),
         field<&HostSummary::reserve>("reserve_bytes"),
         field<&HostSummary::reserved>("reserved_bytes"),
+        optional_field<&HostSummary::lacking>("lacking_bytes"),
         field<&HostSummary::psi>("psi_bp", {.most = k_full_bp.count()}),
         optional_field<&HostSummary::strain>("strain", bytes_to(k_max_word)),
         optional_field<&HostSummary::strain_reason>("strain_reason", bytes_to(k_max_sentence)),

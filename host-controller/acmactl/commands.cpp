@@ -3,16 +3,20 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cinttypes>
 #include <clocale>
+#include <csignal>
 #include <cstdio>
 #include <optional>
 #include <string_view>
 #include <thread>
+#include <utility>
 
 #include <langinfo.h>
 #include <unistd.h>
 
 #include "host-controller/acmactl/client_asio.h"
+#include "host-controller/acmactl/held_signals.h"
 #include "host-controller/acmactl/render.h"
 #include "host-controller/acmactl/terminal.h"
 #include "host-controller/api_asio/percent.h"
@@ -121,6 +125,9 @@ Exit release(const Target& target, const std::string& domain) {
         return release_one(target, domain);
     }
     const auto all = document_of<proto::VmList>(target, {.target = "/v1/vms"});
+    if (all.exit == Exit::good && !all.document.host.libvirt_connected) {
+        return complain(Exit::refused, "libvirt is not connected");
+    }
     Exit worst = all.exit;
     for (const proto::VmSummary& vm : all.document.vms) {
         // One that is gone meanwhile, or that cannot be released, does not keep the others.
@@ -144,10 +151,53 @@ constexpr const char* k_reservations = "/v1/reservations";
 Request ending(uint64_t reservation) {
     return {"DELETE", k_reservations + ("/" + std::to_string(reservation)), ""};
 }
+// Where nothing came of it: what became of it.
+std::string given_up(const Target& target, uint64_t reservation) {
+    const auto ended = fetch<proto::ReservationList>(target, ending(reservation));
+    return ended.exit == Exit::good
+               ? "reservation " + std::to_string(reservation) + " is given up"
+               : "reservation " + std::to_string(reservation) + " is not given up: " + ended.body;
+}
+
+// Until all that is reserved is there, or as long as the operator is patient.
+Asked<proto::ReservationList> wait_for(const Target& target, Asked<proto::ReservationList> made,
+                                       double patience_s, HeldSignals& ends) {
+    const uint64_t id = made.document.reservations.front().id;
+    const auto until = std::chrono::steady_clock::now() +
+                       std::chrono::duration_cast<std::chrono::steady_clock::duration>(
+                           std::chrono::duration<double>(patience_s));
+    std::fprintf(stderr, "acmactl: reservation %" PRIu64 " waits until VMs have given up %s\n", id,
+                 human(made.document.missing).c_str());
+    Asked<proto::ReservationList> now = std::move(made);
+    while (now.exit == Exit::good && now.document.missing > Bytes(0)) {
+        const auto woken = std::chrono::steady_clock::now();
+        if (woken >= until) {
+            now.exit = Exit::refused;
+            now.body = "the VMs have not given up enough in time, " + human(now.document.missing) +
+                       " are missing";
+        } else if (const auto signal =
+                       ends.wait_until(std::min(until, woken + std::chrono::milliseconds(500)))) {
+            complain(Exit::refused, "stopped; " + given_up(target, id));
+            (void)::raise(*signal);  // comes when nobody holds it back any more
+            now.exit = Exit::refused;
+            return now;
+        } else {
+            now = fetch<proto::ReservationList>(target, {.target = k_reservations});
+        }
+    }
+    if (now.exit != Exit::good) {
+        complain(now.exit, now.body + "; " + given_up(target, id));
+    }
+    return now;
+}
 }  // namespace
 
 Exit reserve(const Target& target, const proto::ReservationRequest& request,
              const ReserveOptions& options) {
+    std::optional<HeldSignals> ends;  // or who ends us in between leaves a reservation behind
+    if (options.wait_s > 0) {
+        ends.emplace();
+    }
     const auto made = document_of<proto::ReservationList>(
         target, {"POST", k_reservations, proto::to_json(request)});
     if (made.exit != Exit::good) {
@@ -156,24 +206,14 @@ Exit reserve(const Target& target, const proto::ReservationRequest& request,
     if (made.document.reservations.empty()) {
         return complain(Exit::refused, "the controller did not say what it reserved");
     }
-    const uint64_t id = made.document.reservations.front().id;
-    const auto until =
-        std::chrono::steady_clock::now() + std::chrono::duration<double>(options.wait_s);
     auto now = made;
-    while (now.document.missing > Bytes(0) && std::chrono::steady_clock::now() < until) {
-        std::this_thread::sleep_for(std::chrono::milliseconds(500));
-        now = document_of<proto::ReservationList>(target, {.target = k_reservations});
+    if (ends && made.document.missing > Bytes(0)) {
+        now = wait_for(target, made, options.wait_s, *ends);
         if (now.exit != Exit::good) {
             return now.exit;
         }
     }
-    const Bytes missing = now.document.missing;
-    if (options.wait_s > 0 && missing > Bytes(0)) {
-        (void)ask(target.socket, ending(id));
-        return complain(Exit::refused, "the VMs have not given up enough in time, " +
-                                           human(missing) + " are missing; nothing is reserved");
-    }
-    const proto::ReservationList list{made.document.reservations, missing};
+    const proto::ReservationList list{made.document.reservations, now.document.missing};
     return print(target.json ? proto::to_json(list, proto::Layout::indented)
                              : render_reservations(list));
 }
@@ -264,9 +304,16 @@ Exit top(const Target& target, const TopOptions& options) {
         return top_on_terminal(target, options);
     }
     const std::chrono::duration<double> interval(options.interval_s);
+    std::string noticed;
     for (uint64_t shown = 0;;) {
         const auto started = std::chrono::steady_clock::now();
         const auto asked = document_of<proto::VmList>(target, {.target = "/v1/vms"});
+        // The lines of VMs are a program's to read; of JSON it has the host's own fields.
+        const std::string notices =
+            target.json || asked.exit != Exit::good ? "" : render_notices(asked.document.host);
+        if (notices != std::exchange(noticed, notices)) {
+            std::fputs(notices.c_str(), stderr);
+        }
         const Exit outcome = asked.exit != Exit::good
                                  ? asked.exit
                                  : print(target.json ? in_a_line(asked.body)

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // acmactl: what operators ask of acma-controller.
+#include <charconv>
 #include <cstdio>
 #include <exception>
 #include <functional>
@@ -135,8 +136,12 @@ int run(int argc, char** argv) {
     set_verb->add_option("--mode", texts.mode, "auto, observe or off");
     CLI::App* usage_verb = verb("usage", "Memory used over time, for all domains or one",
                                 [&target, &usage_options] { return usage(target, usage_options); });
-    usage_verb->add_option("DOM", usage_options.domain,
-                           "Domain: its UUID or last name; the id of a running one");
+    usage_verb
+        ->add_option("DOM", usage_options.domain,
+                     "Domain: its UUID or last name; the id of a running one")
+        ->check([](const std::string& text) {
+            return std::string(text.empty() ? "DOM must not be empty" : "");
+        });
     const CLI::Validator moment(
         [](const std::string& text) {
             const auto read = host::parse_moment(text, Micros(0));
@@ -201,18 +206,29 @@ int run(int argc, char** argv) {
              [&target, &reserve_texts] { return run_reserve(target, reserve_texts); });
     takes_json(reserve_verb);
     reserve_verb->add_option("SIZE", reserve_texts.size, "How much, such as 4GiB");
-    reserve_verb->add_option("--domain", reserve_texts.domain,
-                             "Name or UUID of the domain whose start uses it up");
+    reserve_verb
+        ->add_option("--domain", reserve_texts.domain,
+                     "Name or UUID of the domain whose start uses it up")
+        ->needs("SIZE");
     const CLI::Validator day = CLI::Range(1.0, 86400.0);
     reserve_verb->add_option("--for", reserve_texts.for_s, "Seconds after which it ends unused")
         ->check(day)
+        ->needs("SIZE")
         ->capture_default_str();
     reserve_verb
         ->add_option("--wait", reserve_texts.options.wait_s,
                      "Seconds to wait until VMs have given up enough; then it is given up")
-        ->check(day);
+        ->check(day)
+        ->needs("SIZE");
     reserve_verb->add_option("--free", reserve_texts.free, "Give up the reservation of this number")
-        ->check(CLI::PositiveNumber)
+        ->check([](const std::string& text) {
+            uint64_t number = 0;
+            const auto [end, error] =
+                std::from_chars(text.data(), text.data() + text.size(), number);
+            const bool good =
+                error == std::errc() && end == text.data() + text.size() && number > 0;
+            return good ? "" : "'" + text + "' is not the number of a reservation";
+        })
         ->excludes("SIZE");
 
     SimulateOptions simulate_options;

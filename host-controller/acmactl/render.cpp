@@ -170,14 +170,22 @@ std::string utc(Micros wall) {
     return host::format_utc(wall);
 }
 
+std::string render_notices(const proto::HostSummary& host) {
+    return std::string(host.libvirt_connected
+                           ? ""
+                           : "libvirt is not connected: what is shown was known last\n") +
+           (host.dry_run ? "dry run: nothing is written, neither to domains nor to agents\n" : "") +
+           (host.paused ? "paused: nothing is changed until acmactl resume\n" : "") +
+           (host.strain_reason.empty() ? "" : host.strain + ": " + host.strain_reason + "\n") +
+           (host.lacking > Bytes(0)
+                ? "guaranteed or reserved beyond the budget of " + human(host.budget) + ": " +
+                      human(host.lacking) +
+                      "; lower min-mem, give VMs a policy, or move or stop some\n"
+                : "");
+}
+
 std::string render_list(const proto::VmList& list) {
-    return vm_table(list.vms) + (list.host.libvirt_connected ? "" : "libvirt is not connected\n") +
-           (list.host.dry_run ? "dry run: nothing is written, neither to domains nor to agents\n"
-                              : "") +
-           (list.host.paused ? "paused: nothing is changed until acmactl resume\n" : "") +
-           (list.host.strain_reason.empty()
-                ? ""
-                : list.host.strain + ": " + list.host.strain_reason + "\n");
+    return vm_table(list.vms) + render_notices(list.host);
 }
 
 std::string render_reservations(const proto::ReservationList& list) {

@@ -14,6 +14,8 @@ struct VmCells {
 };
 [[nodiscard]] VmCells vm_cells(const proto::VmSummary& vm);
 
+// What is not as usual with the host, a line each.
+[[nodiscard]] std::string render_notices(const proto::HostSummary& host);
 [[nodiscard]] std::string render_list(const proto::VmList& list);
 [[nodiscard]] std::string render_reservations(const proto::ReservationList& list);
 [[nodiscard]] std::string render_detail(const proto::VmDetail& detail);

@@ -6,6 +6,7 @@
 #include <fstream>
 #include <optional>
 
+#include "engine/base/count.h"
 #include "host-controller/acmactl/render.h"
 #include "host-controller/acmactl/table.h"
 #include "proto/decision_json.h"
@@ -34,12 +35,12 @@ Row row_of(const Replayed& of, uint64_t counted) {
 
 std::string skipped(const ReplayReport& report) {
     std::string text;
-    const auto say = [&text](uint64_t count, const char* what) {
-        text += count == 0 ? "" : std::to_string(count) + " " + what + "\n";
+    const auto say = [&text](uint64_t count, const char* thing, const char* what) {
+        text += count == 0 ? "" : counted(count, thing) + " " + what + "\n";
     };
-    say(report.broken, "lines are broken or cut off, and skipped");
-    say(report.newer, "lines are of a newer version, and skipped");
-    say(report.dropped, "decisions could not be written then, and are not in the log");
+    say(report.broken, "line", "broken or cut off, and skipped");
+    say(report.newer, "line", "of a newer version, and skipped");
+    say(report.dropped, "decision", "that could not be written then, and not in the log");
     return text;
 }
 }  // namespace
@@ -56,9 +57,9 @@ std::string render_replay(const ReplayReport& report) {
                            " instead of " + human(difference.recorded);
         }
     }
-    return std::to_string(report.cycles) + " decisions about " + std::to_string(report.vms) +
-           " VMs from " + utc(report.from) + " until " + utc(report.until) + "\n" +
-           skipped(report) + "\n" + table(rows, rows.front().size()) +
+    return counted(report.cycles, "decision") + " about " + counted(report.vms, "VM") + " from " +
+           utc(report.from) + " until " + utc(report.until) + "\n" + skipped(report) + "\n" +
+           table(rows, rows.front().size()) +
            (differences.empty() ? "" : "\nfirst differences, one a VM:" + differences + "\n");
 }
 

@@ -5,6 +5,7 @@
 #include <array>
 #include <cstdio>
 
+#include "engine/base/count.h"
 #include "host-controller/acmactl/render.h"
 #include "host-controller/acmactl/table.h"
 #include "proto/simulation_json.h"
@@ -70,7 +71,7 @@ std::string render_simulation(const simulation::Report& report) {
         }
         rows.push_back(std::move(row));
     }
-    return report.scenario + ": " + report.what + "\n" + std::to_string(report.vms) + " VMs of " +
+    return report.scenario + ": " + report.what + "\n" + counted(report.vms, "VM") + " of " +
            human(report.max_mem) + " on a host of " + human(report.memory) + ", budget " +
            human(report.budget) + ", seed " + std::to_string(report.seed) + "\n\n" +
            table(rows, header.size());

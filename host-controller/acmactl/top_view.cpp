@@ -7,6 +7,7 @@
 #include <utility>
 #include <vector>
 
+#include "engine/base/count.h"
 #include "host-controller/acmactl/render.h"
 #include "host-controller/acmactl/table.h"
 
@@ -162,7 +163,7 @@ std::vector<const VmSummary*> TopView::sorted() const {
 std::string TopView::host_lines() const {
     const proto::HostSummary& host = list_.host;
     const std::string sort(k_sorts.at(static_cast<size_t>(sort_)).first);
-    std::string text = "acma " + utc(wall_) + ", " + std::to_string(list_.vms.size()) + " VMs by " +
+    std::string text = "acma " + utc(wall_) + ", " + counted(list_.vms.size(), "VM") + " by " +
                        sort + (reversed_ ? ", reversed" : "") + "  (keys: h n p t r q)\n";
     text += "host " + human(host.mem_total) + ", available " + human(host.mem_available) +
             ", psi " + human(host.psi) + " " + sparkline(host_.psi, k_host_psi_most, glyphs_);
@@ -172,6 +173,7 @@ std::string TopView::host_lines() const {
     text += "\nbudget " + human(host.budget) + ": granted " + human(host.granted) + ", reserved " +
             human(host.reserved) + ", free " + human(free_of(host)) + " " +
             sparkline(host_.size, host.budget.count(), glyphs_);
+    text += host.lacking > Bytes(0) ? ", lacking " + human(host.lacking) : "";
     text += host.strain_reason.empty() ? "" : "\n" + host.strain + ": " + host.strain_reason;
     return text + "\n\n";
 }

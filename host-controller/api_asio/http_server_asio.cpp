@@ -148,12 +148,13 @@ class HttpConnection final
         }
         const auto& message = parser_->get();
         keep_alive_ = message.keep_alive();
+        head_only_ = message.method() == http::verb::head;
         if (std::optional<ApiResponse> no = objection(message)) {
             keep_alive_ = false;
             return respond(*std::move(no));
         }
-        ApiRequest request{std::string(message.method_string()), std::string(message.target()),
-                           message.body(), k_entrance<Protocol>};
+        ApiRequest request{head_only_ ? "GET" : std::string(message.method_string()),
+                           std::string(message.target()), message.body(), k_entrance<Protocol>};
         if (request.method != "GET" && request.entrance == Entrance::unix_socket) {
             shared_->log(request.method + " " + request.target.substr(0, 128) + " from " +
                          peer_of(stream_.socket()));
@@ -190,7 +191,8 @@ class HttpConnection final
         constexpr unsigned k_forbidden = 403;
         constexpr unsigned k_misdirected = 421;
         constexpr unsigned k_too_many = 429;
-        if (message.method() != http::verb::get && message.count(http::field::origin) != 0) {
+        if (message.method() != http::verb::get && !head_only_ &&
+            message.count(http::field::origin) != 0) {
             return error_response(k_forbidden,
                                   {ErrorCode::permission, "no changes are taken from web pages"});
         }
@@ -246,6 +248,10 @@ class HttpConnection final
             response = error_response(
                 k_unavailable, {ErrorCode::busy, "too many answers are not read yet; try again"});
         }
+        const size_t length = response.body.size();
+        if (head_only_) {
+            response.body.clear();
+        }
         answer_size_ = response.body.size();
         room().answers += answer_size_;
         message_.emplace();
@@ -253,6 +259,9 @@ class HttpConnection final
         message_->result(response.status);
         message_->set(http::field::content_type, response.content_type);
         message_->set(http::field::cache_control, "no-store");
+        if (!response.allow.empty()) {
+            message_->set(http::field::allow, response.allow);
+        }
         message_->set(
             "Content-Security-Policy",
             beast::string_view(response.content_policy.data(), response.content_policy.size()));
@@ -261,7 +270,7 @@ class HttpConnection final
         message_->set("X-Content-Type-Options", "nosniff");
         message_->keep_alive(keep_alive_);
         message_->body() = std::move(response.body);
-        message_->prepare_payload();
+        message_->content_length(length);
         turns_to(Doing::listening);
         stream_.expires_after(k_deadline);
         http::async_write(
@@ -280,6 +289,7 @@ class HttpConnection final
     std::optional<http::request_parser<http::string_body>> parser_;
     std::optional<http::response<http::string_body>> message_;
     bool keep_alive_ = false;
+    bool head_only_ = false;  // as GET, but without the body
     bool present_ = true;     // not turned out
     size_t answer_size_ = 0;  // of the answer that is on its way
     asio::steady_timer patience_;

@@ -9,6 +9,7 @@
 #include "host-controller/api_asio/history_route.h"
 #include "host-controller/api_asio/percent.h"
 #include "host-controller/api_asio/query.h"
+#include "host-controller/metadata/uuid.h"
 #include "host-controller/metrics/metrics.h"
 #include "host-controller/page/page.h"
 #include "proto/controller_api.h"
@@ -55,7 +56,7 @@ ApiResponse json_or_error(const Result<Document>& document) {
 }
 
 ApiResponse metrics(const Fleet& fleet, const Meter& meter) {
-    Figures figures{fleet.list(), {}, {}, {}, fleet.timings()};
+    Figures figures{fleet.list(), {}, {}, {}, fleet.timings(), meter.writes()};
     for (const auto& [id, vm] : fleet.vms()) {
         figures.agent_cost[id.uuid] = fleet.agent_cost(id);
         figures.decisions[id.uuid] = vm.history().decisions_total();
@@ -124,7 +125,7 @@ void answer_usage(const Fleet& fleet, Meter& meter, std::string_view target,
     }
     if (path.size() > 2) {
         const Result<VmId> running = fleet.find(path[2]);
-        question->domain = running ? running->uuid : path[2];
+        question->domain = running ? running->uuid : read_uuid(path[2]).value_or(path[2]);
     }
     meter.ask(*question, [respond](const Result<proto::UsageReport>& report) {
         respond(json_or_error(report));
@@ -139,10 +140,21 @@ const PageFile* page_file(std::string_view target) {
     return found == files.end() ? nullptr : &*found;
 }
 
+// Where a resource takes these methods only. Whoever takes GET takes HEAD (http_server_asio.cpp).
+ApiResponse not_allowed(const std::vector<std::string_view>& methods, const std::string& method) {
+    ApiResponse response =
+        error_response(k_method_not_allowed,
+                       {ErrorCode::invalid, "this resource does not take " + method.substr(0, 16)});
+    for (const std::string_view each : methods) {
+        response.allow += (response.allow.empty() ? "" : ", ") + std::string(each) +
+                          (each == "GET" ? ", HEAD" : "");
+    }
+    return response;
+}
+
 ApiResponse show(const PageFile& file, const std::string& method) {
     if (method != "GET") {
-        return error_response(k_method_not_allowed,
-                              {ErrorCode::invalid, "the page can only be read"});
+        return not_allowed({"GET"}, method);
     }
     return {k_ok, std::string(file.content_type), std::string(file.content), k_page_policy};
 }
@@ -186,19 +198,19 @@ enum class Resource {
 };
 
 // What may be done with it.
-bool takes(Resource resource, std::string_view method) {
+std::vector<std::string_view> methods_of(Resource resource) {
     switch (resource) {
         case Resource::policy:
         case Resource::release:
         case Resource::pause:
         case Resource::resume:
-            return method == "POST";
+            return {"POST"};
         case Resource::reservations:
-            return method == "GET" || method == "POST";
+            return {"GET", "POST"};
         case Resource::reservation:
-            return method == "DELETE";
+            return {"DELETE"};
         default:
-            return method == "GET";
+            return {"GET"};
     }
 }
 
@@ -286,10 +298,10 @@ void handle_request(const Served& served, const ApiRequest& request, const Respo
         return respond(error_response(k_bad_request, path.error()));
     }
     const Resource resource = resource_of(*path);
-    if (resource != Resource::none && !takes(resource, request.method)) {
-        return respond(error_response(
-            k_method_not_allowed,
-            {ErrorCode::invalid, "this resource does not take " + request.method.substr(0, 16)}));
+    const auto methods = methods_of(resource);
+    if (resource != Resource::none &&
+        std::find(methods.begin(), methods.end(), request.method) == methods.end()) {
+        return respond(not_allowed(methods, request.method));
     }
     if (resource == Resource::history) {
         const std::string* only = path->size() > 2 ? &(*path)[2] : nullptr;

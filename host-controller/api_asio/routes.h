@@ -18,7 +18,7 @@ namespace acma::host {
 enum class Entrance { unix_socket, tcp };
 
 struct ApiRequest {
-    std::string method;
+    std::string method;  // GET for HEAD too
     std::string target;
     std::string body;
     Entrance entrance = Entrance::unix_socket;
@@ -29,6 +29,7 @@ struct ApiResponse {
     std::string content_type = "application/json";
     std::string body;
     std::string_view content_policy = k_no_content;  // Content-Security-Policy
+    std::string allow = {};                          // methods, where that one is not allowed
     bool operator==(const ApiResponse&) const = default;
 };
 using Respond = std::function<void(ApiResponse)>;

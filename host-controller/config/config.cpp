@@ -3,7 +3,6 @@
 
 #include <algorithm>
 #include <array>
-#include <cctype>
 #include <charconv>
 #include <fstream>
 #include <iterator>
@@ -18,6 +17,7 @@
 #include <toml++/toml.h>
 
 #include "host-controller/metadata/policy_patch.h"
+#include "host-controller/metadata/uuid.h"
 #include "host-controller/meter/period.h"
 
 namespace acma::host {
@@ -261,24 +261,6 @@ Status read_decision_log_size(const toml::node& node, const Place& place,
     return {};
 }
 
-bool is_uuid(std::string_view text) {
-    constexpr size_t k_length = 36;
-    for (size_t i = 0; i < text.size(); ++i) {
-        const bool dash = i == 8 || i == 13 || i == 18 || i == 23;
-        const bool hex = std::isxdigit(static_cast<unsigned char>(text[i])) != 0;
-        if (dash ? text[i] != '-' : !hex) {
-            return false;
-        }
-    }
-    return text.size() == k_length;
-}
-
-std::string lower(std::string text) {
-    std::transform(text.begin(), text.end(), text.begin(),
-                   [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
-    return text;
-}
-
 // A policy field in a rule: text as in metadata; `shares` may also be a plain number.
 Status read_rule_field(const toml::node& node, const Place& place, std::string_view key,
                        PolicyPatch& patch) {
@@ -351,8 +333,8 @@ Result<PolicyRule> read_rule(const toml::table& table, std::string_view file) {
             rule.name_glob = text;
         } else if (key.str() == "uuid") {
             done = read_text(node, place, text);
-            rule.uuid = lower(text);
-            if (done && !is_uuid(text)) {
+            rule.uuid = read_uuid(text);
+            if (done && !rule.uuid) {
                 done = place.error("'" + text + "' is not a UUID");
             }
         } else if (key.str() == "metadata") {

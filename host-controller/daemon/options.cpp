@@ -5,6 +5,10 @@
 
 #include <CLI/CLI.hpp>
 
+#include "host-controller/config/whole.h"
+#include "platform/file.h"
+#include "platform/proc.h"
+
 namespace acma::host {
 
 std::optional<DaemonOptions> parse_options(int argc, char** argv, int& exit_code) {
@@ -45,6 +49,14 @@ std::optional<DaemonOptions> parse_options(int argc, char** argv, int& exit_code
     return options;
 }
 
+namespace {
+std::optional<Bytes> memory_of_this_host() {
+    const auto text = platform::read_file("/proc/meminfo");
+    const auto memory = text ? platform::parse_meminfo(*text) : text.error();
+    return memory ? std::optional(memory->total) : std::nullopt;
+}
+}  // namespace
+
 Result<ControllerConfig> configure(const DaemonOptions& options) {
     Result<ControllerConfig> config =
         load_config(options.config_path, options.config_path + ".d",
@@ -58,6 +70,9 @@ Result<ControllerConfig> configure(const DaemonOptions& options) {
             const char* const made = std::getenv("STATE_DIRECTORY");
             const std::string directory = made != nullptr ? made : "/var/lib/acma";
             config->usage_database = directory.substr(0, directory.find(':')) + "/usage.db";
+        }
+        if (const Status whole = check_whole(*config, memory_of_this_host()); !whole) {
+            return whole.error();
         }
     }
     return config;

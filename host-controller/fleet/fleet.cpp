@@ -6,7 +6,9 @@
 #include <utility>
 
 #include "engine/arbiter/swap_share.h"
+#include "engine/base/count.h"
 #include "host-controller/metadata/policy_patch.h"
+#include "host-controller/metadata/uuid.h"
 
 namespace acma::host {
 
@@ -69,8 +71,8 @@ void Fleet::on_hypervisor(const HypervisorEvent& event) {
 void Fleet::up(const HypervisorUp& up) {
     host_.libvirt_connected = true;
     last_outage_.clear();
-    log(false, "connected to libvirt, " + std::to_string(up.running.size() + up.unread.size()) +
-                   " domains run");
+    log(false,
+        "connected to libvirt, " + counted(up.running.size() + up.unread.size(), "running domain"));
     for (auto& [id, vm] : vms_) {
         vm.end_balloon_pause();
     }
@@ -253,9 +255,10 @@ void Fleet::arbitrate(Now now) {
     const arbiter::Decision& decision = cycle_.decision;
     missing_ = decision.missing;
     const bool lacking = decision.lacking > Bytes(0);
-    if (lacking != std::exchange(lacking_, lacking)) {
+    if (lacking != (std::exchange(host_.lacking, decision.lacking) > Bytes(0))) {
         log(lacking, lacking ? "what the VMs are guaranteed exceeds the host's budget of " +
-                                   human(host_.budget) + " by " + human(decision.lacking)
+                                   human(host_.budget) + " by " + human(decision.lacking) +
+                                   ": lower min-mem, give VMs a policy, or move or stop some"
                              : std::string("what the VMs are guaranteed fits the host again"));
     }
     if (outside_.record) {
@@ -371,6 +374,10 @@ void Fleet::write_note(const VmId& id, const StateNote& note) {
 
 // --- the operator ---------------------------------------------------------------------------
 
+Status Fleet::connected() const {
+    return host_.libvirt_connected ? Status() : Error{ErrorCode::busy, "libvirt is not connected"};
+}
+
 Result<VmId> Fleet::find(std::string_view domain) const {
     const auto by = [this](auto matches) {
         return std::find_if(vms_.begin(), vms_.end(), [&matches](const auto& entry) {
@@ -381,7 +388,8 @@ Result<VmId> Fleet::find(std::string_view domain) const {
         return facts.id && std::to_string(*facts.id) == domain;
     });
     if (found == vms_.end()) {
-        found = by([domain](const DomainFacts& facts) { return facts.vm.uuid == domain; });
+        const std::string uuid = read_uuid(domain).value_or(std::string(domain));
+        found = by([&uuid](const DomainFacts& facts) { return facts.vm.uuid == uuid; });
     }
     if (found == vms_.end()) {
         found = by([domain](const DomainFacts& facts) { return facts.name == domain; });
@@ -438,6 +446,9 @@ proto::Reservation Fleet::show(const arbiter::Reservation& reservation) const {
 }
 
 Result<proto::ReservationList> Fleet::reserve(const proto::ReservationRequest& request) {
+    if (const Status known = connected(); !known) {
+        return known.error();
+    }
     if (host_.budget > Bytes(0) && request.size > host_.budget) {
         return Error{ErrorCode::invalid,
                      human(request.size) +
@@ -445,7 +456,8 @@ Result<proto::ReservationList> Fleet::reserve(const proto::ReservationRequest& r
                          human(host_.budget)};
     }
     const Now now = outside_.clock();
-    const auto made = reservations_.add(request.size, request.domain.value_or(""),
+    const std::string domain = request.domain.value_or("");
+    const auto made = reservations_.add(request.size, read_uuid(domain).value_or(domain),
                                         request.lasts.value_or(k_reservation_lasts), now.mono);
     if (!made) {
         return made.error();
@@ -471,13 +483,52 @@ proto::ReservationList Fleet::reservations() const {
     return list;
 }
 
+Status Fleet::fits_with(const VmId& changed, const Policy& policy) const {
+    if (host_.budget == Bytes(0)) {
+        return {};  // not known
+    }
+    const Now now = outside_.clock();
+    const auto lacking = [this, now](const VmId& other, const Vm& instead) {
+        std::vector<arbiter::Guest> guests;
+        for (const auto& [id, vm] : vms_) {
+            guests.push_back((id == other ? instead : vm).claim(now));
+        }
+        const arbiter::Host host{.budget = host_.budget, .reserved = reservations_.total()};
+        return arbiter::arbitrate(host, guests).lacking;
+    };
+    Vm vm = vms_.find(changed)->second;
+    const Bytes before = lacking(changed, vm);
+    DomainFacts facts = vm.facts();
+    facts.policy = std::optional(policy);
+    (void)vm.on_domain(facts, true, now);  // a copy: nobody carries that out
+    const Bytes after = lacking(changed, vm);
+    if (policy.mode != Mode::automatic || after <= before) {
+        return {};
+    }
+    return Error{ErrorCode::invalid,
+                 "with min-mem " + human(policy.min_mem) +
+                     " what the VMs are guaranteed (min-mem and QEMU's own) and what is reserved "
+                     "would exceed the host's budget of " +
+                     human(host_.budget) + " by " + human(after) +
+                     (before > Bytes(0) ? ", now by " + human(before) : "")};
+}
+
 std::optional<Policy> Fleet::policy_to_change(const VmId& vm) const {
     const auto posted = posted_.find(vm);
     return posted != posted_.end() ? posted->second.policy : vms_.find(vm)->second.policy();
 }
 
+std::string Fleet::why_no_policy(const VmId& vm) const {
+    const auto& written = vms_.find(vm)->second.facts().policy;
+    return written ? "the domain has no policy"
+                   : "the domain's policy cannot be read: " + written.error().message;
+}
+
 void Fleet::change_policy(std::string_view domain, const proto::PolicyChange& change,
                           Changed done) {
+    if (const Status known = connected(); !known) {
+        return done(known.error());
+    }
     const Result<VmId> id = find(domain);
     if (!id) {
         return done(id.error());
@@ -487,12 +538,19 @@ void Fleet::change_policy(std::string_view domain, const proto::PolicyChange& ch
     }
     const std::optional<Policy> base = policy_to_change(*id);
     const PolicyPatch wanted = base ? to_patch(apply(change, *base)) : change;
-    const Result<Policy> policy = complete(wanted, Mode::automatic);
+    Result<Policy> policy = complete(wanted, Mode::automatic);
     if (!policy) {
         const bool missing = !base && !(change.min_mem && change.max_mem);
-        return done(missing ? policy.error().in("the domain has no policy yet, so min-mem and "
-                                                "max-mem must be given")
+        return done(missing ? policy.error().in(why_no_policy(*id) +
+                                                ", so min-mem and max-mem must be given")
                             : policy.error());
+    }
+    policy = as_kept(*policy);
+    if (!policy) {
+        return done(policy.error());
+    }
+    if (const Status fits = fits_with(*id, *policy); !fits) {
+        return done(fits.error());
     }
     const uint64_t number = ++posts_;
     posted_[*id] = Posted{number, *policy};
@@ -530,12 +588,15 @@ Result<proto::HostSummary> Fleet::pause(bool paused) {
 }
 
 void Fleet::release(std::string_view domain, Changed done) {
+    if (const Status known = connected(); !known) {
+        return done(known.error());
+    }
     const Result<VmId> id = find(domain);
     if (!id) {
         return done(id.error());
     }
     if (!policy_to_change(*id)) {
-        return done(Error{ErrorCode::invalid, "the domain has no policy, so it is left alone"});
+        return done(Error{ErrorCode::invalid, why_no_policy(*id) + ", so it is left alone"});
     }
     change_policy(id->uuid, {.mode = Mode::off},
                   [this, id = *id, done = std::move(done)](const Result<proto::VmDetail>& changed) {

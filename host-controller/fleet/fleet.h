@@ -64,7 +64,8 @@ class Fleet {
     [[nodiscard]] Result<VmId> find(std::string_view domain) const;
     [[nodiscard]] Result<proto::VmDetail> detail(std::string_view domain) const;
     [[nodiscard]] Result<proto::Explanation> explain(std::string_view domain) const;
-    // Writes the domain's metadata; `done` gets the VM as it is then. Nothing changes on error.
+    // Writes the domain's metadata; `done` gets the VM as it is then. Nothing changes on error,
+    // such as Error{busy} while libvirt is not connected.
     using Changed = std::function<void(const Result<proto::VmDetail>&)>;
     void change_policy(std::string_view domain, const proto::PolicyChange& change, Changed done);
 
@@ -73,7 +74,7 @@ class Fleet {
     // Mode off, and all RAM; `done` gets the VM as it is then.
     void release(std::string_view domain, Changed done);
     // Keeps memory of the budget free for a VM that is to come; its start uses it up. Not kept
-    // across a restart of the controller.
+    // across a restart of the controller. Error{busy}: libvirt is not connected.
     [[nodiscard]] Result<proto::ReservationList> reserve(const proto::ReservationRequest& request);
     [[nodiscard]] Result<proto::ReservationList> give_up(uint64_t reservation);
     [[nodiscard]] proto::ReservationList reservations() const;
@@ -111,8 +112,13 @@ class Fleet {
     void read_statistics(const VmId& vm, ReadStatistics order);
     void read_guest_agent(const VmId& vm);
     void log(bool warning, const std::string& text) { outside_.log(warning, text); }
+    // Error{busy}: which VMs there are is not known, so nothing can be promised about them.
+    [[nodiscard]] Status connected() const;
+    // Error{invalid}: with this policy the guarantees would exceed the budget, by more than now.
+    [[nodiscard]] Status fits_with(const VmId& changed, const Policy& policy) const;
     [[nodiscard]] proto::Reservation show(const arbiter::Reservation& reservation) const;
     [[nodiscard]] std::optional<Policy> policy_to_change(const VmId& vm) const;
+    [[nodiscard]] std::string why_no_policy(const VmId& vm) const;
 
     const Settings settings_;
     Outside outside_;
@@ -129,7 +135,6 @@ class Fleet {
     HostCounters counters_;
     arbiter::StrainWatch strain_;
     Timings timings_;
-    bool lacking_ = false;  // the guarantees do not fit
     Cycle cycle_;
     arbiter::Reservations reservations_;
     Time arbitrated_at_{};

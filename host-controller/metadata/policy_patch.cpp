@@ -63,6 +63,18 @@ PolicyPatch to_patch(const Policy& policy) {
     return PolicyPatch{policy.min_mem, policy.max_mem, policy.psi, policy.shares, policy.mode};
 }
 
+Result<Policy> as_kept(Policy policy) {
+    for (const auto& [name, size] :
+         {std::pair("min-mem", &policy.min_mem), std::pair("max-mem", &policy.max_mem)}) {
+        const Result<Bytes> kept = parse_size(format_size(*size));
+        if (!kept) {
+            return kept.error().in(name);
+        }
+        *size = *kept;
+    }
+    return policy;
+}
+
 Result<Policy> complete(const PolicyPatch& patch, Mode default_mode) {
     if (!patch.min_mem || !patch.max_mem) {
         return Error{ErrorCode::invalid,

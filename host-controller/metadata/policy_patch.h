@@ -25,6 +25,9 @@ using PolicyPatch = proto::PolicyChange;
 [[nodiscard]] Policy apply(const PolicyPatch& patch, Policy base);
 [[nodiscard]] PolicyPatch to_patch(const Policy& policy);
 
+// As metadata keeps it: sizes in whole KiB, rounded up. Error{invalid}: a size is too large for it.
+[[nodiscard]] Result<Policy> as_kept(Policy policy);
+
 // A whole, valid policy: min-mem and max-mem must be given, the rest has defaults.
 [[nodiscard]] Result<Policy> complete(const PolicyPatch& patch, Mode default_mode);
 

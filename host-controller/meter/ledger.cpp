@@ -3,6 +3,7 @@
 
 #include <utility>
 
+#include "engine/base/count.h"
 #include "host-controller/meter/period.h"
 
 namespace acma::host {
@@ -21,7 +22,7 @@ Ledger::~Ledger() {
     }
 }
 
-void Ledger::add(UsageBatch batch) {
+bool Ledger::add(UsageBatch batch) {
     if (unwritten_) {
         unwritten_->append(batch);
     } else {
@@ -29,7 +30,8 @@ void Ledger::add(UsageBatch batch) {
     }
     const Result<std::optional<UsageGap>> written = store_.commit(*unwritten_);
     if (!written) {
-        return keep(written.error().message);
+        keep(written.error().message);
+        return false;
     }
     if (!std::exchange(problem_, {}).empty()) {
         say_(false, "metering: usage is written again, what was kept since " +
@@ -39,10 +41,11 @@ void Ledger::add(UsageBatch batch) {
     if (*written) {
         tell_gap(**written);
     }
+    return true;
 }
 
 void Ledger::tell_gap(const UsageGap& gap) {
-    const std::string of = gap.vms == 0 ? "" : " of " + std::to_string(gap.vms) + " VMs";
+    const std::string of = gap.vms == 0 ? "" : " of " + counted(gap.vms, "VM");
     if (gap.from == gap.to) {
         return say_(true, "metering: usage" + of + " is missing up to " + format_utc(gap.to) +
                               "; for how long is not known, since the host's clock was set back");

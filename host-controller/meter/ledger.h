@@ -24,7 +24,8 @@ class Ledger {
     Ledger(const Ledger&) = delete;
     Ledger& operator=(const Ledger&) = delete;
 
-    void add(UsageBatch batch);
+    // Whether it is written, with all that was kept.
+    bool add(UsageBatch batch);
     [[nodiscard]] UsageAnswer read(const UsagePeriod& period);
 
   private:

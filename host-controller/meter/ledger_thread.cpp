@@ -52,12 +52,12 @@ void LedgerThread::enqueue(Work work) {
     wake_.notify_one();
 }
 
-void LedgerThread::add(UsageBatch batch, std::function<void()> taken) {
+void LedgerThread::add(UsageBatch batch, std::function<void(bool written)> taken) {
     // Shared, since a std::function is copied.
     auto shared = std::make_shared<UsageBatch>(std::move(batch));
     enqueue([this, shared, taken = std::move(taken)](Ledger& ledger) {
-        ledger.add(std::move(*shared));
-        post_(taken);
+        const bool written = ledger.add(std::move(*shared));
+        post_([taken, written] { taken(written); });
     });
 }
 

@@ -25,7 +25,7 @@ class LedgerThread final : public UsageLedger {
     LedgerThread(const LedgerThread&) = delete;
     LedgerThread& operator=(const LedgerThread&) = delete;
 
-    void add(UsageBatch batch, std::function<void()> taken) override;
+    void add(UsageBatch batch, std::function<void(bool written)> taken) override;
     void read(const UsagePeriod& period, std::function<void(const UsageAnswer&)> done) override;
 
   private:

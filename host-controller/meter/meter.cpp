@@ -88,11 +88,20 @@ void Meter::observe(const std::vector<Reading>& vms) {
     }
 }
 
+bool Meter::writes() const {
+    const bool hangs =
+        handing_over_ && handed_over_at_ && clock_().mono - *handed_over_at_ > k_patience;
+    return written_ && !hangs;
+}
+
 // Nothing is handed over before the ledger took the last: if its disk hangs, little is kept here.
 void Meter::hand_over() {
     if (std::optional<UsageBatch> batch = accumulator_.take()) {
         handing_over_ = true;
-        ledger_.add(*std::move(batch), [this] { handing_over_ = false; });
+        ledger_.add(*std::move(batch), [this](bool written) {
+            handing_over_ = false;
+            written_ = written;
+        });
     }
 }
 

@@ -31,6 +31,10 @@ class Meter {
     // All VMs that run; once a second. Not before it is known which ones do.
     void observe(const std::vector<Reading>& vms);
 
+    // The last that was handed over could be written, and no disk hangs for longer than this.
+    static constexpr Micros k_patience{30'000'000};
+    [[nodiscard]] bool writes() const;
+
     // Of the VMs that run, since they were found.
     [[nodiscard]] std::optional<Accumulator::Total> total(const std::string& uuid) const {
         return accumulator_.total(uuid);
@@ -55,6 +59,7 @@ class Meter {
     Accumulator accumulator_;
     std::optional<Time> handed_over_at_;
     bool handing_over_ = false;  // the ledger has not taken it yet
+    bool written_ = true;        // or nothing was to be written yet
     size_t questions_ = 0;
 };
 

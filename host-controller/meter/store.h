@@ -55,8 +55,8 @@ class UsageLedger {
   public:
     virtual ~UsageLedger() = default;
     // A batch that cannot be written is kept and tried again with the next one. `taken` when it was
-    // tried.
-    virtual void add(UsageBatch batch, std::function<void()> taken) = 0;
+    // tried: whether it is written.
+    virtual void add(UsageBatch batch, std::function<void(bool written)> taken) = 0;
     // Also what could not be written yet.
     virtual void read(const UsagePeriod& period, std::function<void(const UsageAnswer&)> done) = 0;
 };

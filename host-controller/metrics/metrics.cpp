@@ -248,6 +248,8 @@ void add_host(Families& families, const proto::HostSummary& host) {
                    bytes(host.reserve));
     families.gauge("acma_host_memory_reserved_bytes",
                    "Of the budget, kept for domains that are to come.", bytes(host.reserved));
+    families.gauge("acma_host_memory_lacking_bytes", "Guaranteed or reserved beyond the budget.",
+                   bytes(host.lacking));
     families.gauge("acma_paused", "1 while the operator has it change nothing.",
                    host.paused ? 1 : 0);
     families.gauge("acma_dry_run", "1 where it was started so that it changes nothing.",
@@ -273,6 +275,8 @@ std::string metrics_text(const Figures& figures) {
                      Families::sample(family, {{"version", figures.list.controller_version}}, 1);
                  });
     add_host(families, figures.list.host);
+    families.gauge("acma_usage_database_up", "1 while usage can be written to its database.",
+                   figures.usage_written ? 1 : 0);
     add_histogram(families, "acma_controller_cycle_seconds",
                   "Of one domain, from when its agent is due to be asked until its answer is "
                   "decided upon, the guest's time included.",

@@ -22,6 +22,7 @@ struct Figures {
     std::map<std::string, Used> used;
     std::map<std::string, Micros> agent_cost;
     Timings timings;
+    bool usage_written = true;  // what was measured last
 };
 
 [[nodiscard]] std::string metrics_text(const Figures& figures);

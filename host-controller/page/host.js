@@ -35,6 +35,7 @@ export function renderHost() {
   setText($("host-text"), `${bytes(host.mem_total_bytes)}, of which ${bytes(host.reserve_bytes)} is its own`);
   const notices = [];
   if (!host.libvirt_connected) notices.push(["bad", "libvirt is not connected: this is what was known last"]);
+  if (host.lacking_bytes > 0) notices.push(["warn", `guaranteed or reserved beyond the budget: ${bytes(host.lacking_bytes)}`]);
   if (host.paused) notices.push(["warn", "paused: nothing is changed"]);
   if (host.dry_run) notices.push(["warn", "dry run: nothing is written"]);
   $("notices").replaceChildren(...notices.map(([tone, text]) => element("span", { "data-tone": tone }, text)));

@@ -74,7 +74,7 @@ def killed_at_any_moment_the_controller_leaves_the_guest_its_bounds():
             usage, now = host.usage_of_all_time(), time.monotonic()
             told = (usage["measured_us"] + usage["missing_us"]) / 1e6
             expect(now - known - 3 < told < now - begun + 3, f"{usage} in {now - known:.1f} to {now - begun:.1f} s\n{host.log()}")
-            expect(usage["measured_us"] > 0 and usage["missing_us"] > 0 and host.says("usage of 1 VMs is missing from"), host.log())
+            expect(usage["measured_us"] > 0 and usage["missing_us"] > 0 and host.says("usage of 1 VM is missing from"), host.log())
 
 
 @case(timeout_s=300)

@@ -46,9 +46,9 @@ class FakeUsageLedger final : public host::UsageLedger {
     FakeUsageStore store;
     bool hangs = false;
 
-    void add(host::UsageBatch batch, std::function<void()> taken) override {
-        ledger_.add(std::move(batch));
-        answer(std::move(taken));
+    void add(host::UsageBatch batch, std::function<void(bool)> taken) override {
+        const bool written = ledger_.add(std::move(batch));
+        answer([taken = std::move(taken), written] { taken(written); });
     }
     void read(const host::UsagePeriod& period,
               std::function<void(const host::UsageAnswer&)> done) override {

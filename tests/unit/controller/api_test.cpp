@@ -173,12 +173,19 @@ TEST_F(RoutesTest, SaysWhatThereIsNot) {
     EXPECT_EQ(ask("DELETE", "/metrics").status, 405U);
     EXPECT_EQ(ask("DELETE", "/v1/reservations").status, 405U);
     EXPECT_EQ(ask("GET", "/v1/reservations/1").status, 405U);
+    EXPECT_EQ(ask("PUT", "/v1/reservations").allow, "GET, HEAD, POST");
+    EXPECT_EQ(ask("PUT", "/v1/pause").allow, "POST");
+    EXPECT_EQ(ask("PUT", "/").allow, "GET, HEAD");
+    EXPECT_EQ(ask("GET", "/v1/vms").allow, "");
 }
 
 TEST_F(RoutesTest, IsHealthyWhileLibvirtIsConnected) {
     EXPECT_EQ(ask("GET", "/healthz").status, 200U);
     fleet.on_hypervisor(HypervisorDown{"gone"});
     EXPECT_EQ(ask("GET", "/healthz").status, 503U);
+    EXPECT_EQ(ask("POST", "/v1/reservations", R"({"size_bytes":1})").status, 503U);
+    EXPECT_EQ(ask("POST", "/v1/vms/web/release").status, 503U);
+    EXPECT_EQ(ask("POST", "/v1/pause").status, 200U) << "before it comes back";
 }
 
 TEST_F(RoutesTest, ServesMetrics) {
@@ -403,6 +410,15 @@ TEST_F(ServerTest, LogsWhoChangesSomething) {
     thread.join();
     EXPECT_THAT(log, HasSubstr("POST /x from uid " + std::to_string(::getuid())));
     EXPECT_EQ(log.find("GET"), std::string::npos);
+}
+
+TEST_F(ServerTest, AnswersHeadAsGetWithoutTheBody) {
+    serve();
+    const std::string get = raw("GET /x HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+    const std::string head = raw("HEAD /x HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+    EXPECT_EQ(head, get.substr(0, get.find("\r\n\r\n") + 4));
+    EXPECT_THAT(head, HasSubstr("Content-Length: 7"));
+    EXPECT_THAT(get, testing::EndsWith("GET /x "));
 }
 
 TEST_F(ServerTest, RefusesWhatIsNotHttp) {

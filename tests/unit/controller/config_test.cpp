@@ -6,6 +6,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "host-controller/config/whole.h"
+
 namespace acma::host {
 namespace {
 
@@ -240,6 +242,46 @@ TEST_F(ConfigFiles, NeedsOnlyAFileThatWasAskedFor) {
     const auto without = load(ConfigFile::may_be_missing);
     ASSERT_TRUE(without);
     EXPECT_TRUE(without->files.empty());
+}
+
+// --- as a whole -----------------------------------------------------------------------------
+
+std::string whole(const ControllerConfig& config, std::optional<Bytes> mem_total = 16_GiB) {
+    const Status good = check_whole(config, mem_total);
+    return good ? "" : good.error().message;
+}
+
+TEST(WholeConfig, IsForTheLibvirtOfItsOwnHost) {
+    for (const char* uri :
+         {"qemu:///system", "qemu+unix:///system?socket=/a://b/c", "test:///default",
+          "qemu+tcp://localhost/system", "qemu+tls://[::1]:16514/system", "qemu"}) {
+        EXPECT_EQ(whole({.connect = uri}), "") << uri;
+    }
+    for (const char* uri : {"qemu+ssh://node7/system", "qemu+ssh://root@node7:22/system",
+                            "qemu://node7/system?no_verify=1", "qemu+tls://[fd00::7]/system"}) {
+        EXPECT_THAT(whole({.connect = uri}), HasSubstr("manages the VMs of the host")) << uri;
+    }
+    EXPECT_THAT(whole({.connect = "qemu+ssh://root@node7:22/system"}),
+                HasSubstr("the libvirt of node7;"));
+}
+
+TEST(WholeConfig, HasOneWriterForEachFile) {
+    EXPECT_EQ(whole({.usage_database = "/srv/usage.db", .decision_log = "/srv/decisions"}), "");
+    for (const char* log : {"/srv/usage.db", "/srv/./x/../usage.db", "/srv/usage.db-wal",
+                            "/srv/usage.db-shm", "/srv/usage.db-journal"}) {
+        EXPECT_THAT(whole({.usage_database = "/srv/usage.db", .decision_log = log}),
+                    HasSubstr("would write over /srv/usage.db"))
+            << log;
+    }
+    EXPECT_THAT(whole({.usage_database = "/srv/log.1", .decision_log = "/srv/log"}),
+                HasSubstr("decision-log /srv/log would write over /srv/log.1"));
+}
+
+TEST(WholeConfig, LeavesSomethingForVms) {
+    EXPECT_EQ(whole({.host_reserve = 15_GiB}), "");
+    EXPECT_EQ(whole({.host_reserve = 16_GiB}),
+              "host-reserve 16 GiB leaves nothing for VMs: this host has 16 GiB (MemTotal)");
+    EXPECT_EQ(whole({.host_reserve = 16_GiB}, {}), "") << "not known";
 }
 
 }  // namespace

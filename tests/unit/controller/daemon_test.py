@@ -118,6 +118,19 @@ class Daemon(WithADaemon):
         self.assertEqual(bad.returncode, 1)
         self.assertIn(f"{self.config}:2: log-levle: unknown key", bad.stderr)
 
+    def test_what_does_not_fit_together_is_refused_before_it_starts(self):
+        for text, why in (('host-reserve = "1024TiB"\n', "leaves nothing for VMs"),
+                          (f'usage-database = "{self.usage}"\ndecision-log = "{self.usage}-wal"\n', "would write over"),
+                          ('connect = "qemu+ssh://node7/system"\n', "the libvirt of node7")):
+            done = self.check_config(text)
+            self.assertEqual(done.returncode, 1, text)
+            self.assertIn(why, done.stderr)
+        self.write_config("")
+        command = [CONTROLLER, "--config", self.config, "--socket", self.socket, "--connect", "qemu+ssh://node7/system"]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=20)
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("the libvirt of node7", done.stderr)
+
     def test_a_config_that_was_asked_for_must_be_there(self):
         os.unlink(self.config)
         command = [CONTROLLER, "--check-config", "--config", self.config]
@@ -129,8 +142,13 @@ class Daemon(WithADaemon):
             self.assertEqual(done.returncode, 2, arguments)
         for arguments in ([], ["nope"], ["show"], ["set", "test"], ["set", "test", "--psi", "0%"],
                           ["top", "--interval", "nan"], ["top", "--count", "-1"],
-                          ["set", "test", "--max-mem", "512"]):
+                          ["set", "test", "--max-mem", "512"], ["usage", ""], ["reserve", "--domain", "x", "--wait", "5"],
+                          ["reserve", "--for", "5"]):
             self.assertEqual(self.ctl(*arguments).returncode, 2, arguments)
+        for number in ("abc", "0", "-1", "1x", "99999999999999999999"):
+            done = self.ctl("reserve", "--free", number)
+            self.assertEqual(done.returncode, 2, number)
+            self.assertIn(f"--free: '{number}' is not the number of a reservation\n", done.stderr)
 
     def test_without_a_controller_acmactl_says_so(self):
         done = self.ctl("list")
@@ -187,6 +205,38 @@ class Daemon(WithADaemon):
         self.assertEqual(self.ctl("set", "test", "--psi", "1%").returncode, 1)
         self.assertEqual(self.show()["balloon_actual_bytes"], 2 << 30)
 
+    def test_nothing_is_promised_while_libvirt_is_not_connected(self):
+        command = [CONTROLLER, "--config", self.config, "--socket", self.socket,
+                   "--connect", f"qemu:///session?socket={self.directory}/nobody"]
+        with open(self.log, "ab") as log:
+            self.daemons.append(subprocess.Popen(command, stderr=log))
+        self.until(lambda: self.ctl("list").returncode == 0)
+        for arguments in (["reserve", "1GiB", "--wait", "5"], ["release", "--all"], ["set", "vm1", "--psi", "1%"]):
+            done = self.ctl(*arguments)
+            self.assertEqual((done.returncode, done.stdout), (1, ""), arguments)
+            self.assertIn("libvirt is not connected", done.stderr)
+        self.assertIn("libvirt is not connected", self.ctl("list").stdout)
+        self.assertIn("libvirt is not connected", self.ctl("top", "--count", "1").stderr)
+
+    def test_a_wait_that_is_ended_leaves_no_reservation(self):
+        self.start()
+        self.until(lambda: json.loads(self.ctl("list", "--json").stdout)["host"]["budget_bytes"] > 0)
+        budget = json.loads(self.ctl("list", "--json").stdout)["host"]["budget_bytes"]
+        command = [ACMACTL, "--socket", self.socket, "reserve", f"{budget >> 20}MiB", "--wait", "60"]
+        for end in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+            self.daemons.append(process)
+            number = process.stderr.readline().split()[2]
+            self.assertIn(f"\n{number} ", self.ctl("reserve").stdout)
+            process.send_signal(end)
+            self.assertEqual(process.wait(DEADLINE_S), -end)
+            self.assertEqual(process.stderr.read(), f"acmactl: stopped; reservation {number} is given up\n")
+            process.stderr.close()
+            self.assertNotIn(f"\n{number} ", self.ctl("reserve").stdout)
+        late = self.ctl("reserve", f"{budget >> 20}MiB", "--wait", "1")
+        self.assertEqual(late.returncode, 1)
+        self.assertIn("is given up", late.stderr)
+
     def test_top_prints_plain_lines_into_a_pipe(self):
         self.start()
         done = self.ctl("top", "--count", "2", "--interval", "0.1")
@@ -219,7 +269,7 @@ class Daemon(WithADaemon):
             file.write('{"version":2}\n')
         done = self.ctl("replay", decisions)
         self.assertEqual(done.returncode, 0, done.stderr)
-        self.assertIn("1 lines are broken or cut off, and skipped\n1 lines are of a newer version", done.stdout)
+        self.assertIn("1 line broken or cut off, and skipped\n1 line of a newer version", done.stdout)
         for policy in ("recorded", "acma", "mom", "proxmox", "static"):
             self.assertIn(f"\n{policy} ", done.stdout)
         report = json.loads(self.ctl("replay", decisions, "--policy", "static", "--json").stdout)
@@ -264,15 +314,15 @@ class Daemon(WithADaemon):
     def test_top_sorts_by_key_and_goes_on_after_a_stop(self):
         self.start()
         process, mine, its, before = self.top()
-        self.seen(mine, b"VMs by host")
+        self.seen(mine, b"1 VM by host")
         os.write(mine, b"p")
-        self.seen(mine, b"VMs by psi")
+        self.seen(mine, b"1 VM by psi")
         os.write(mine, b"\x1a")
         self.seen(mine, b"\x1b[?1049l")
         self.until(lambda: termios.tcgetattr(its) == before)
         process.send_signal(signal.SIGCONT)
         self.seen(mine, b"\x1b[?1049h")
-        self.seen(mine, b"VMs by psi")
+        self.seen(mine, b"1 VM by psi")
         os.write(mine, b"q")
         self.assertEqual(process.wait(DEADLINE_S), 0)
 
@@ -354,7 +404,7 @@ class Crashes(WithADaemon):
         time.sleep(2)
         self.start()
         self.until(lambda: (self.usage_of_test() or before)["missing_us"] >= before["missing_us"] + 2_000_000)
-        self.until(lambda: self.says("metering: usage of 1 VMs is missing from"))
+        self.until(lambda: self.says("metering: usage of 1 VM is missing from"))
         csv = self.ctl("usage", "--csv", "--since", "1d").stdout.splitlines()
         self.assertEqual(len(csv), 2)
         self.assertIn('"test","6695eb01', csv[1])
@@ -421,7 +471,7 @@ class Crashes(WithADaemon):
         jump(-365)
         time.sleep(1)
         self.launch([*fake, *self.command()])
-        self.until(lambda: self.says("metering: usage of 1 VMs is missing from"))
+        self.until(lambda: self.says("metering: usage of 1 VM is missing from"))
         self.until(lambda: missing() >= 8_000_000)
         self.assertLess(missing(), (time.monotonic() - begun + 2) * 1e6, "counted twice")
 

@@ -31,15 +31,17 @@ class FleetTest : public testing::Test {
   protected:
     Fleet make(bool dry_run = false, std::vector<PolicyRule> rules = {},
                std::optional<Bytes> host_reserve = {}) {
-        return Fleet(Fleet::Settings{std::move(rules), host_reserve, 512_MiB, dry_run},
-                     Fleet::Outside{hypervisor, agents, host_memory,
-                                    [this] {
-                                        return Now{Time(clock), Micros(clock)};
-                                    },
-                                    [this](bool warning, const std::string& text) {
-                                        log += (warning ? "W " : "I ") + text + "\n";
-                                    },
-                                    [this](Micros delay) { wakes.push_back(delay); }});
+        Fleet fleet(Fleet::Settings{std::move(rules), host_reserve, 512_MiB, dry_run},
+                    Fleet::Outside{hypervisor, agents, host_memory,
+                                   [this] {
+                                       return Now{Time(clock), Micros(clock)};
+                                   },
+                                   [this](bool warning, const std::string& text) {
+                                       log += (warning ? "W " : "I ") + text + "\n";
+                                   },
+                                   [this](Micros delay) { wakes.push_back(delay); }});
+        fleet.host().libvirt_connected = true;
+        return fleet;
     }
     // One VM that has what its policy says.
     void settle(Fleet& fleet, const DomainFacts& facts) {
@@ -204,6 +206,36 @@ TEST_F(FleetTest, PromisesNoMoreThanTheHostHas) {
 }
 
 // It does not wait for the next second; a second one, and a mad one, is heard a little later.
+TEST_F(FleetTest, RefusesAPolicyWhoseGuaranteeIsNotThere) {
+    Fleet fleet = make(false, {}, 200_MiB);
+    fleet.host().mem_total = fleet.host().mem_available = 3_GiB + 200_MiB;
+    settle(fleet, domain("web", 1));
+    settle(fleet, domain("db", 2));
+    fleet.tick();
+    EXPECT_EQ(fleet.list().host.lacking, Bytes(0));
+    EXPECT_TRUE(change(fleet, hypervisor, "web", {.min_mem = 2_GiB}));
+    const auto refused = change(fleet, hypervisor, "db", {.min_mem = 2_GiB});
+    ASSERT_FALSE(refused);
+    EXPECT_EQ(refused.error().code, ErrorCode::invalid);
+    EXPECT_THAT(refused.error().message, HasSubstr("budget of 3 GiB by 1 GiB"));
+    // Nobody asks us where it comes by virsh metadata.
+    DomainFacts facts = domain("db", 2);
+    facts.policy = std::optional(Policy{2_GiB, 2_GiB, 10_bp, 1000, Mode::automatic});
+    fleet.on_hypervisor(DomainSeen{facts, true});
+    clock += Seconds(1);
+    fleet.tick();
+    EXPECT_EQ(fleet.list().host.lacking, 1_GiB);
+    EXPECT_THAT(log, HasSubstr("by 1 GiB: lower min-mem"));
+    hypervisor.calls.clear();
+    EXPECT_TRUE(change(fleet, hypervisor, "db", {.psi = 50_bp})) << "no worse";
+    hypervisor.calls.clear();
+    EXPECT_TRUE(change(fleet, hypervisor, "db", {.min_mem = 1_GiB + 512_MiB})) << "better";
+    hypervisor.calls.clear();
+    const auto worse = change(fleet, hypervisor, "db", {.min_mem = 1_GiB + 768_MiB});
+    ASSERT_FALSE(worse);
+    EXPECT_THAT(worse.error().message, HasSubstr("by 768 MiB, now by 512 MiB"));
+}
+
 TEST_F(FleetTest, HearsAGuestAtItsGrantAtOnce) {
     Fleet fleet = make(false, {}, 200_MiB);
     fleet.host().mem_total = fleet.host().mem_available = 8_GiB;
@@ -319,6 +351,25 @@ TEST_F(FleetTest, ChangesNothingWhilePaused) {
     EXPECT_TRUE(std::any_of(hypervisor.calls.begin(), hypervisor.calls.end(), wrote));
 }
 
+TEST_F(FleetTest, PromisesNothingWhileItIsNotKnownWhatRuns) {
+    Fleet fleet = make();
+    settle(fleet, domain("web", 1));
+    const auto made = fleet.reserve({1_GiB, {}, {}});
+    ASSERT_TRUE(made);
+    fleet.on_hypervisor(HypervisorDown{"libvirt: connection lost"});
+    std::vector<Error> refused{fleet.reserve({1_GiB, {}, {}}).error()};
+    const auto keep = [&refused](const auto& result) { refused.push_back(result.error()); };
+    for (const char* name : {"web", "not-known-yet"}) {
+        fleet.release(name, keep);
+        fleet.change_policy(name, {.psi = 20_bp}, keep);
+    }
+    ASSERT_EQ(refused.size(), 5U);
+    for (const Error& error : refused) {
+        EXPECT_EQ(error, (Error{ErrorCode::busy, "libvirt is not connected"}));
+    }
+    EXPECT_TRUE(fleet.give_up(made->reservations[0].id)) << "that promises nothing";
+}
+
 TEST_F(FleetTest, ReservationsEndAndAreGivenUp) {
     Fleet fleet = make();
     fleet.host().mem_total = fleet.host().mem_available = 4_GiB;
@@ -400,6 +451,28 @@ TEST_F(FleetTest, FindsADomainByIdUuidAndName) {
     EXPECT_EQ(missing.error().code, ErrorCode::not_found);
 }
 
+TEST_F(FleetTest, TakesUuidsAsVirshDoes) {
+    Fleet fleet = make();
+    DomainFacts facts = domain("web", 1);
+    facts.vm.uuid = "6695eb01-f6a4-8304-79aa-97f2502e193f";
+    settle(fleet, facts);
+    for (const char* uuid :
+         {"6695EB01-F6A4-8304-79AA-97F2502E193F", "6695eb01f6a4830479aa97f2502e193f",
+          "6695eb01-f6a48304-79aa97f2502e-193f"}) {
+        EXPECT_TRUE(fleet.find(uuid)) << uuid;
+    }
+    for (const char* none :
+         {"6695eb01f6a4830479aa97f2502e193", "6695eb01f6a4830479aa97f2502e193f0",
+          "-6695eb01f6a4830479aa97f2502e193f", "6695eb01f6a4830479aa97f2502e193g", "-", ""}) {
+        EXPECT_FALSE(fleet.find(none)) << none;
+    }
+    ASSERT_TRUE(fleet.reserve({1_GiB, "7795EB01F6A4830479AA97F2502E193F", {}}));
+    DomainFacts reserved = domain("db", 2);
+    reserved.vm.uuid = "7795eb01-f6a4-8304-79aa-97f2502e193f";
+    settle(fleet, reserved);
+    EXPECT_TRUE(fleet.reservations().reservations.empty()) << "it is its own now";
+}
+
 TEST_F(FleetTest, ListsVmsByNameAndSumsWhatTheyMayHave) {
     Fleet fleet = make();
     settle(fleet, domain("b", 1));
@@ -457,10 +530,34 @@ TEST_F(FleetTest, NeedsBothBoundsForADomainWithoutAPolicy) {
     settle(fleet, facts);
     const auto missing = change(fleet, hypervisor, "web", {.psi = 50_bp});
     ASSERT_FALSE(missing);
-    EXPECT_THAT(missing.error().message, HasSubstr("has no policy yet"));
+    EXPECT_THAT(missing.error().message, HasSubstr("has no policy, so min-mem"));
     const auto whole = change(fleet, hypervisor, "web", {.min_mem = 1_GiB, .max_mem = 2_GiB});
     ASSERT_TRUE(whole);
     EXPECT_EQ(whole->vm.policy->mode, Mode::automatic);
+}
+
+TEST_F(FleetTest, WritesWhatCanBeReadBackAndAnswersWithIt) {
+    Fleet fleet = make();
+    settle(fleet, domain("web", 1));
+    const auto huge = change(fleet, hypervisor, "web", {.max_mem = Bytes(UINT64_MAX)});
+    ASSERT_FALSE(huge);
+    EXPECT_THAT(huge.error().message, HasSubstr("max-mem: size '18014398509481984KiB'"));
+    EXPECT_TRUE(hypervisor.calls.empty());
+    const auto odd = change(fleet, hypervisor, "web", {.min_mem = 1_GiB + Bytes(1)});
+    ASSERT_TRUE(odd) << odd.error().message;
+    EXPECT_EQ(odd->vm.policy->min_mem, 1_GiB + 1_KiB);
+}
+
+TEST_F(FleetTest, SaysWhyThePolicyThatIsThereIsNone) {
+    Fleet fleet = make();
+    DomainFacts facts = domain("web", 1);
+    facts.policy = Error{ErrorCode::invalid, "attribute psi: '0' is not a percentage"};
+    settle(fleet, facts);
+    const auto refused = change(fleet, hypervisor, "web", {.psi = 50_bp});
+    ASSERT_FALSE(refused);
+    EXPECT_THAT(refused.error().message,
+                HasSubstr("the domain's policy cannot be read: attribute psi: '0' is not"));
+    EXPECT_TRUE(change(fleet, hypervisor, "web", {.min_mem = 1_GiB, .max_mem = 2_GiB}));
 }
 
 TEST_F(FleetTest, StartsFromTheRulesPolicyWhenOneIsSet) {

@@ -311,7 +311,7 @@ TEST(LedgerThread, WorksOnAThreadAndTellsTheReactor) {
             [&log](bool, const std::string& text) { log += text + "\n"; });
         UsageBatch batch{at(Seconds(0)), at(Seconds(10)), {}};
         batch.vms["a"] = {"web", true, {{k_noon_hour, {1, 0, Seconds(10), Seconds(0)}}}};
-        ledger.add(batch, [&taken] { taken = true; });
+        ledger.add(batch, [&taken](bool written) { taken = written; });
         ledger.read({k_noon_hour, k_noon_hour + Hour(1)},
                     [&answer](const UsageAnswer& given) { answer = given; });
         // The last of what is posted is the answer.
@@ -409,6 +409,25 @@ TEST_F(MeterTest, HandsNothingOverWhileTheLedgerHangs) {
     EXPECT_EQ(ask({}).error().code, ErrorCode::busy);
     ledger.go_on();
     EXPECT_TRUE(ask({}));
+}
+
+TEST_F(MeterTest, KnowsWhetherUsageIsWritten) {
+    EXPECT_TRUE(meter.writes()) << "there was nothing to write";
+    observe(Seconds(0));
+    ledger.store.error = Error{ErrorCode::io, "disk full"};
+    observe(Seconds(10));
+    EXPECT_FALSE(meter.writes());
+    ledger.store.error.reset();
+    observe(Seconds(20));
+    EXPECT_TRUE(meter.writes());
+    ledger.hangs = true;
+    observe(Seconds(30));
+    observe(Seconds(60));
+    EXPECT_TRUE(meter.writes()) << "disks take their time";
+    observe(Seconds(61));
+    EXPECT_FALSE(meter.writes());
+    ledger.go_on();
+    EXPECT_TRUE(meter.writes());
 }
 
 TEST_F(MeterTest, HandsOverTheRestAtTheEnd) {

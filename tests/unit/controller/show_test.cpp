@@ -56,6 +56,8 @@ TEST(Render, ListsNothingWithAHeaderOnly) {
     const std::string text = ctl::render_list({.host = {.libvirt_connected = true}});
     EXPECT_EQ(std::count(text.begin(), text.end(), '\n'), 1);
     EXPECT_THAT(ctl::render_list({}), HasSubstr("libvirt is not connected"));
+    EXPECT_THAT(ctl::render_list({.host = {.budget = 3_GiB, .lacking = 1_GiB}}),
+                HasSubstr("beyond the budget of 3 GiB: 1 GiB; lower min-mem"));
 }
 
 TEST(Render, WritesPlainLinesForLogs) {
@@ -162,6 +164,8 @@ TEST(Metrics, HaveLibvirtExportersLabelsAndBaseUnits) {
              "acma_controller_cycle_seconds_bucket{le=\"3.670016\"} 5",
              "acma_controller_cycle_seconds_bucket{le=\"+Inf\"} 6",
              "acma_libvirt_up 1",
+             "acma_usage_database_up 1",
+             "acma_host_memory_lacking_bytes 0",
          }) {
         EXPECT_THAT(text, HasSubstr(std::string(line) + "\n"));
     }

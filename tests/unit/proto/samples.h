@@ -104,6 +104,7 @@ inline HostSummary host() {
             .granted = Bytes(6'004),
             .reserve = Bytes(6'005),
             .reserved = Bytes(6'006),
+            .lacking = Bytes(6'007),
             .psi = 5_bp,
             .libvirt_connected = true,
             .paused = false,
