@@ -153,6 +153,7 @@ def _revert(guest):
     _save(monitor, "free")
     taken = blocks.move(guest, "take 200")
     expect(taken["taken"] == 200, str(taken))
+    wait_until(lambda: blocks.state(guest)["pending_bytes"] == 0, 30, lambda: f"not told to the host: {blocks.state(guest)}")
     _save(monitor, "owned")
     saved_at = time.monotonic()
     owned = blocks.state(guest)
