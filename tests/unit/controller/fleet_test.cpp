@@ -213,6 +213,7 @@ TEST_F(FleetTest, RefusesAPolicyWhoseGuaranteeIsNotThere) {
     settle(fleet, domain("db", 2));
     fleet.tick();
     EXPECT_EQ(fleet.list().host.lacking, Bytes(0));
+    hypervisor.calls.clear();
     EXPECT_TRUE(change(fleet, hypervisor, "web", {.min_mem = 2_GiB}));
     const auto refused = change(fleet, hypervisor, "db", {.min_mem = 2_GiB});
     ASSERT_FALSE(refused);
