@@ -58,8 +58,8 @@ def max_mem_plugs_and_unplugs_virtio_mem_and_a_foreign_request_is_a_ceiling(kern
         expect("virtio-mem" in libvirt.virsh("dumpxml", "vm1", "--inactive"), "the device is gone")
         expect("<requested unit='KiB'>1048576<" in libvirt.virsh("dumpxml", "vm1", "--inactive"), "the change is not live only")
 
-        host.kill_controller()
-        host.start_controller()
+        host.kill()
+        host.start()
         plugged(256)
         host.ctl("set", "vm1", "--max-mem", f"{_BOOT_MIB + _DEVICE_MIB}MiB")
         plugged(_DEVICE_MIB)
