@@ -5,7 +5,7 @@
 # $ACMA_CACHE/qemu-ga with qemu-ga.
 
 fetch_udev() {
-    unpacking udev unpack_program udev udev udevadm rules.d
+    unpacking udev unpack_program udev udev udevadm lib/udev/rules.d
     unpacking kmod unpack_program kmod kmod kmod
     unpacking qemu-ga unpack_program qemu-guest-agent qemu-ga qemu-ga
 }
@@ -22,17 +22,17 @@ unpack_package() {
     dpkg -x "$work/${package}"_*.deb "$work/tree"
 }
 
-# unpack_program PACKAGE FOLDER PROGRAM [DIRECTORY]: one program of a package and, where named, one of its directories, in FOLDER of
-# the cache. The program comes last, since it says that all is there.
+# unpack_program PACKAGE FOLDER PROGRAM [DIRECTORY]: one program of a package and, where named, one of its directories (by as much of its
+# path as makes it the only one: /etc has an empty rules.d), in FOLDER of the cache. The program comes last, since it says that all is there.
 unpack_program() {
-    local package=$1 root="$acma_cache/$2" name=$3 rules=${4:-} work
+    local package=$1 root="$acma_cache/$2" name=$3 directory=${4:-} work
     [[ ! -e $root/$name ]] || return 0
     work=$(mktemp -d "$root/.new-XXXXXX")
     say "downloading $package into $root"
     unpack_package "$package" "$work"
-    if [[ -n $rules ]]; then
-        rm -rf "${root:?}/$rules"
-        mv "$(find "$work/tree" -type d -path "*/$rules" -print -quit)" "$root/$rules"
+    if [[ -n $directory ]]; then
+        rm -rf "${root:?}/${directory##*/}"
+        mv "$(find "$work/tree" -type d -path "*/$directory" -print -quit)" "$root/${directory##*/}"
     fi
     mv "$(find "$work/tree" -type f -path "*bin/$name" -print -quit)" "$root/$name"
     rm -rf "$work"
