@@ -26,7 +26,9 @@ unpack_package() {
 # path as makes it the only one: /etc has an empty rules.d), in FOLDER of the cache. The program comes last, since it says that all is there.
 unpack_program() {
     local package=$1 root="$acma_cache/$2" name=$3 directory=${4:-} work
-    [[ ! -e $root/$name ]] || return 0
+    if [[ -e $root/$name && (-z $directory || -n $(ls -A "$root/${directory##*/}")) ]]; then
+        return 0
+    fi
     work=$(mktemp -d "$root/.new-XXXXXX")
     say "downloading $package into $root"
     unpack_package "$package" "$work"
