@@ -21,9 +21,10 @@ bool is_above(const HeldVm& vm) {
     return vm.host > vm.grant + std::max(k_above, vm.grant / k_above_part);
 }
 
-// A step down from what is there, but not past where the limit goes.
+// A step below what is really there, but not past where the limit goes. Without the margin: a
+// limit above what is there would reclaim nothing, and so never come any further.
 Bytes step_down(const HeldVm& vm) {
-    const Bytes there = vm.host - vm.swapped + vm.own + margin(vm);
+    const Bytes there = vm.host - vm.swapped + vm.own;
     const Bytes step = std::max(k_hold_step, vm.ram / k_hold_step_part);
     return std::max(hold_limit(vm), whole_mib(there - step));
 }
