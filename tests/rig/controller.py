@@ -10,11 +10,13 @@ import json
 import os
 import socket
 import subprocess
+import time
 
 from .errors import RigError
 
 _SOCKET = "/run/acma-rig.sock"
 _LOG_TAIL = 3000
+_ANSWERS_WITHIN_S = 20
 
 
 class UnixConnection(http.client.HTTPConnection):
@@ -60,6 +62,11 @@ class Controller:
         command = [os.path.join(self._programs, "acma-controller"), "--config", self._config, "--socket", _SOCKET]
         with open(self.log_path, "ab") as log:
             self._process = self.libvirt.popen(command, stdout=log, stderr=log)
+        deadline = time.monotonic() + _ANSWERS_WITHIN_S
+        while self.ctl("list", check=False).returncode != 0:
+            if time.monotonic() > deadline:
+                raise RigError(f"the controller does not answer\n{self.log()}")
+            time.sleep(0.05)
 
     def kill(self):
         """SIGKILL."""
