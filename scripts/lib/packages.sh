@@ -11,6 +11,7 @@ guest_packages=(libvirt-daemon libvirt-daemon-driver-qemu libvirt-clients busybo
 page_packages=(chromium) # to look at the operator's page
 lint_packages=(clang-format clang-tidy shellcheck git perl xz-utils debian-archive-keyring)
 fuzz_packages=(clang libclang-rt-dev)
+count_packages=(valgrind) # counts instructions where the CPU's own counters are not to be had
 
 # QEMU 7.2 (Debian 12's own) crashes 6.12 guests at random under TCG: a double fault at cmpxchg16b.
 qemu_packages=(qemu-system-x86 qemu-utils)

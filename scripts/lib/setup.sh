@@ -17,6 +17,8 @@ setup_lint() {
 
 setup_fuzz() { install_packages "${fuzz_packages[@]}"; }
 
+setup_counting() { install_packages "${count_packages[@]}"; }
+
 # To run guests: QEMU and a libvirt daemon (which we start by hand and only for ourselves), and the guests' kernels.
 # setup_guests SERIES...
 setup_guests() {

@@ -4,11 +4,9 @@
 that they use. Arguments: the controller and the top of the tree."""
 
 import contextlib
-import http.client
 import json
 import os
 import re
-import socket
 import subprocess
 import sys
 import tempfile
@@ -17,6 +15,7 @@ import unittest
 
 CONTROLLER, TOP = sys.argv[1:3]
 sys.path.insert(0, TOP)
+from tests.rig.controller import UnixConnection  # noqa: E402
 from tests.rig.pretend import Host, Vm  # noqa: E402
 
 # What Prometheus itself adds to each sample, and its own metrics.
@@ -25,21 +24,10 @@ FOREIGN = {"up"}
 NOT_METRICS = {"sum", "rate", "count", "max", "by", "on", "or", "vector", "group_left"}
 
 
-class _Unix(http.client.HTTPConnection):
-    def __init__(self, path):
-        super().__init__("localhost", timeout=20)
-        self._path = path
-
-    def connect(self):
-        self.sock = socket.socket(socket.AF_UNIX)
-        self.sock.settimeout(self.timeout)
-        self.sock.connect(self._path)
-
-
 def metrics_of(path):
     """{name: [labels of a sample, ...]} of a controller; those without a sample now are there too.
     A histogram's have its name with _bucket, _count and _sum."""
-    with contextlib.closing(_Unix(path)) as connection:
+    with contextlib.closing(UnixConnection(path)) as connection:
         connection.request("GET", "/metrics")
         answer = connection.getresponse().read().decode()
     metrics = {line.split()[2]: [] for line in answer.splitlines() if line.startswith("# HELP ")}
