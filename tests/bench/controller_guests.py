@@ -2,12 +2,10 @@
 """The controller on a real libvirtd and real guests: what it and libvirtd need for each VM, which the test driver cannot tell."""
 
 import contextlib
-import json
 import os
-import signal
-import subprocess
 import time
 
+from tests.rig.controller import Controller
 from tests.rig.errors import RigError
 from tests.rig.guest import Options
 from tests.rig.libvirt import Libvirt, Policy
@@ -20,7 +18,6 @@ MEMORY_MIB = 256
 MEASURE_S = 40
 SETTLE_S = 20
 COME_UP_S = 180
-_SOCKET = "/run/acma-bench.sock"
 
 
 def _built(path):
@@ -49,35 +46,11 @@ def _rates(pids, seconds):
     return {name: 1e6 * (cpu_s(pid) - before[name]) / took for name, pid in pids.items()}
 
 
-@contextlib.contextmanager
-def _controller(libvirt):
-    config = os.path.join(libvirt.directory, "controller.toml")
-    with open(config, "w", encoding="utf-8") as file:
-        file.write(f'usage-database = "{libvirt.directory}/usage.db"\n')
-    with open(os.path.join(libvirt.directory, "controller.log"), "wb") as log:
-        command = [_built("host-controller/acma-controller"), "--config", config, "--socket", _SOCKET]
-        entered = libvirt.popen(command, stdout=log, stderr=log)
-    try:
-        time.sleep(2)
-        yield _children(entered.pid)[0]
-    finally:
-        entered.send_signal(signal.SIGTERM)
-        try:
-            entered.wait(20)
-        except subprocess.TimeoutExpired:
-            entered.kill()
-            entered.wait()
-
-
-def _wait_for_agents(libvirt, count):
+def _wait_for_agents(controller, count):
     deadline = time.monotonic() + COME_UP_S
-    while True:
-        listed = libvirt.run([_built("host-controller/acmactl"), "--socket", _SOCKET, "list", "--json"], check=False)
-        up = sum(vm["agent_connected"] for vm in json.loads(listed.stdout)["vms"]) if listed.returncode == 0 else 0
-        if up == count:
-            return
+    while (up := sum(vm["agent_connected"] for vm in controller.overview()["vms"])) != count:
         if time.monotonic() > deadline:
-            raise RigError(f"{up} of {count} agents are connected: {listed.stdout[-500:]}{listed.stderr[-500:]}")
+            raise RigError(f"{up} of {count} agents are connected\n{controller.log()}")
         time.sleep(1)
 
 
@@ -88,17 +61,17 @@ def measure(say):
     samples = {}
     with Libvirt() as libvirt, contextlib.ExitStack() as guests:
         daemon = _libvirtd(libvirt)
-        with _controller(libvirt) as controller:
-            samples["no guests"] = _rates({"controller": controller, "libvirtd": daemon}, MEASURE_S)
+        with Controller(libvirt, BUILD, records=False) as controller:
+            samples["no guests"] = _rates({"controller": controller.outer_pid, "libvirtd": daemon}, MEASURE_S)
         for number in range(GUESTS):
             guest = guests.enter_context(libvirt.guest(f"vm{number}", options, policy=policy))
             guest.run('acma-agent run --deadman "$(command -v acma-deadman)" 2>/dev/null &')
         time.sleep(SETTLE_S)
         samples["no controller"] = _rates({"libvirtd": daemon}, MEASURE_S)
-        with _controller(libvirt) as controller:
-            _wait_for_agents(libvirt, GUESTS)
+        with Controller(libvirt, BUILD, records=False) as controller:
+            _wait_for_agents(controller, GUESTS)
             time.sleep(SETTLE_S)
-            samples["both"] = _rates({"controller": controller, "libvirtd": daemon}, MEASURE_S)
+            samples["both"] = _rates({"controller": controller.outer_pid, "libvirtd": daemon}, MEASURE_S)
     for what, rates in samples.items():
         say(f"guests-{GUESTS}: {what}: " + ", ".join(f"{name} {rate:.0f} us/s" for name, rate in rates.items()))
     return {

@@ -33,9 +33,10 @@ class UnixConnection(http.client.HTTPConnection):
 
 
 class Controller:
-    """Started with the object. It ends with its libvirt at the latest, so that only who wants another one needs `close`."""
+    """Started with the object. It ends with its libvirt at the latest, so that only who wants another one needs `close`.
+    `records`: it writes a decision log."""
 
-    def __init__(self, libvirt, build, settings=""):
+    def __init__(self, libvirt, build, settings="", records=True):
         self.libvirt = libvirt
         self.log_path = os.path.join(libvirt.directory, "controller.log")
         self.decisions_path = os.path.join(libvirt.directory, "decisions.jsonl")
@@ -43,7 +44,8 @@ class Controller:
         self._config = os.path.join(libvirt.directory, "controller.toml")
         self._process = None
         with open(self._config, "w", encoding="utf-8") as config:
-            config.write(f'usage-database = "{libvirt.directory}/usage.db"\ndecision-log = "{self.decisions_path}"\n{settings}')
+            log = f'decision-log = "{self.decisions_path}"\n' if records else ""
+            config.write(f'usage-database = "{libvirt.directory}/usage.db"\n{log}{settings}')
         self.start()
 
     def __enter__(self):
@@ -78,6 +80,12 @@ class Controller:
     def pid(self):
         """As its own process namespace counts."""
         return int(self.libvirt.run(["pidof", "acma-controller"]).stdout.split()[0])
+
+    @property
+    def outer_pid(self):
+        """As this machine counts: it is the child of what entered the namespaces."""
+        with open(f"/proc/{self._process.pid}/task/{self._process.pid}/children", encoding="ascii") as file:
+            return int(file.read().split()[0])
 
     def log(self):
         """The end of it."""
